@@ -1,0 +1,71 @@
+"""creche runs keyed calls under structured concurrency.
+
+A call is checked in under a key, and every key is handed back exactly once with its outcome, whatever
+is cancelled, killed or raised; on trio, and the same under asyncio and uvloop.
+
+How the package is laid out, from the ground up; a file imports only what is below it:
+
+    _errors _states _events _options _call _backend      words, tables, records: no state
+    _capture _slot _announce _queue _board                the parts of a run, without a loop
+    _backends/                                            trio and asyncio behind one record
+    _waiting _carriers                                    tasks that wait, tasks that carry out calls
+    _hosting                                              one run: open, close, what comes out
+    _base _mapping _keyed                                 the contract of a runner, and its keys
+    runners/                                              the runners
+    flows/ instruments/                                   decorated functions; observers
+    cli/                                                  the command
+
+A walk along one call: `ConcurrentTaskRunner.submit_nowait` claims a slot (`Board.claim`) and queues
+it (`Queue.push`); a carrier takes it and runs its body (`Carriers.carry_out`); what came of it is read
+by the capture rule (`_capture.classify`) and written once (`Slot.settle`).
+"""
+
+from __future__ import annotations
+
+from ._base import BaseTaskRunner as BaseTaskRunner
+from ._base import TaskConcurrencyType as TaskConcurrencyType
+from ._errors import CallCancelled as CallCancelled
+from ._errors import KeyTaken as KeyTaken
+from ._errors import NotSettled as NotSettled
+from ._errors import RunnerClosed as RunnerClosed
+from ._errors import RunnerNotStarted as RunnerNotStarted
+from ._errors import UnknownKey as UnknownKey
+from ._slot import Slot as Slot
+from ._states import Origin as Origin
+from ._states import State as State
+from ._statistics import Statistics as Statistics
+from .flows._flow import Flow as Flow
+from .flows._flow import FlowDecorator as FlowDecorator
+from .flows._flow import flow as flow
+from .flows._task import Task as Task
+from .flows._task import task as task
+from .runners._concurrent import ConcurrentTaskRunner as ConcurrentTaskRunner
+from .runners._sequential import SequentialTaskRunner as SequentialTaskRunner
+
+__all__ = [
+    "BaseTaskRunner",
+    "CallCancelled",
+    "ConcurrentTaskRunner",
+    "Flow",
+    "FlowDecorator",
+    "KeyTaken",
+    "NotSettled",
+    "Origin",
+    "RunnerClosed",
+    "RunnerNotStarted",
+    "SequentialTaskRunner",
+    "Slot",
+    "State",
+    "Statistics",
+    "Task",
+    "TaskConcurrencyType",
+    "UnknownKey",
+    "flow",
+    "task",
+]
+
+# Tracebacks, pickles and the docs name the public place. An alias and an object have none.
+for _name in __all__:
+    if _name not in {"Origin", "flow"}:
+        globals()[_name].__module__ = __name__
+del _name

@@ -1,0 +1,57 @@
+"""Tells instruments what happens.
+
+What it is for: the one place that calls instruments, so that each has the same manners: called in
+order, and one that raises is logged once, taken off, and harms nobody.
+
+What it does not know: what the instruments do with it; when things happen.
+
+Invariant: with no instrument attached, `hears` is empty and nobody builds an event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, final
+
+from ._events import EVENT_NAMES
+from ._log import logger
+
+
+@final
+class Announcer:
+    """The instruments of one run.
+
+    Attributes:
+        hears: whether anybody listens at all; asked before an event is built.
+    """
+
+    __slots__ = ("_listeners", "hears")
+
+    def __init__(self, instruments: Iterable[object]) -> None:
+        self._listeners: dict[str, list[tuple[object, Callable[[Any], object]]]] = {
+            name: [] for name in EVENT_NAMES
+        }
+        for instrument in instruments:
+            for name in EVENT_NAMES:
+                method = getattr(instrument, name, None)
+                if callable(method):
+                    self._listeners[name].append((instrument, method))
+        self.hears = any(self._listeners.values())
+
+    def tell(self, name: str, event: object) -> None:
+        """Call the method of this name of each instrument that has it.
+
+        Args:
+            name: one of `EVENT_NAMES`.
+            event: what to hand over.
+        """
+        for instrument, method in tuple(self._listeners[name]):
+            try:
+                method(event)
+            except Exception:  # stored in the log: a broken observer must not end what it observes
+                logger.exception("instrument %r raised in %s and is taken off", instrument, name)
+                self._take_off(instrument)
+
+    def _take_off(self, instrument: object) -> None:
+        for name, listeners in self._listeners.items():
+            self._listeners[name] = [pair for pair in listeners if pair[0] is not instrument]

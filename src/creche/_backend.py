@@ -1,0 +1,137 @@
+"""What creche needs of an event loop, as one frozen record of primitives.
+
+What it is for: the core is written once against this record, and two values of it exist: trio's own
+functions, and asyncio's with anyio's level-triggered scopes. The names are trio's and mean what they
+mean there. A record whose fields are the loop's own functions costs nothing measurable beside
+hard-wired trio; a class with wrapper methods costs a quarter more, an ``if`` per operation a third.
+
+What it does not know: any loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
+from contextvars import Context
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Protocol, final
+
+
+class Scope(Protocol):
+    """A cancel scope: `trio.CancelScope`, or anyio's."""
+
+    shield: bool
+    deadline: float
+
+    def cancel(self) -> None:
+        """Cancel what runs inside, level-triggered; idempotent."""
+
+    def __enter__(self) -> object: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> bool | None: ...
+
+
+class Nursery(Protocol):
+    """What holds tasks: `trio.Nursery`, or anyio's task group."""
+
+    @property
+    def cancel_scope(self) -> Any: ...  # noqa: ANN401 - a Scope; the loops declare it each their way
+
+    def start_soon(self, fn: Callable[..., Awaitable[Any]], /, *args: Any, name: object) -> Any: ...  # noqa: ANN401
+
+
+class Event(Protocol):
+    """Something that happens once."""
+
+    def set(self) -> Any: ...  # noqa: ANN401
+
+    async def wait(self) -> Any: ...  # noqa: ANN401
+
+
+class OpenScope(Protocol):
+    """Makes a scope that is not entered yet."""
+
+    def __call__(self, *, deadline: float = ..., shield: bool = ...) -> Scope: ...
+
+
+class Parkable(Protocol):
+    """Where a task may park until it is woken: a slot, a channel."""
+
+    def enroll(self, wake: Callable[[], object]) -> bool:
+        """Ask to be woken; False (and nothing enrolled) when there is nothing to wait for."""
+
+    def withdraw(self, wake: Callable[[], object]) -> None:
+        """Do not wake after all; nothing happens if it was never enrolled, or woken already."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """One event loop's primitives.
+
+    Attributes:
+        name: `"trio"` or `"asyncio"` (uvloop is asyncio to everybody).
+        cancelled: the exception by which the loop cancels.
+        reuses_tasks: whether a carrier may carry call after call in one task. Not on asyncio, where
+            code can keep a task and cancel it when another call's work is long in it.
+        open_nursery: a nursery that is not entered yet; entering it is no checkpoint.
+        start_soon: start a task in a nursery, in a copy of a context; also from a callback of the
+            loop, where no task is running.
+        open_scope: a cancel scope that is not entered yet.
+        current_time: the loop's clock, in seconds.
+        current_task: the running task, which is only ever compared.
+        current_effective_deadline: of all the scopes around the running task, in the loop's time;
+            minus infinity once one is cancelled.
+        checkpoint: a cancel point and a schedule point.
+        checkpoint_if_cancelled: a cancel point that lets nobody else run unless it raises.
+        shielded_checkpoint: a schedule point that is no cancel point.
+        set_context: give another task that is about to take a step, or the running one that
+            then makes a schedule point, a context to go on in; False when it is the same already.
+        park: wait until woken; a checkpoint. Cancelled, it withdraws and raises.
+        run_in_thread: call a function, which must not raise, in a worker thread, in a copy of the
+            context, and give back what it returned. The second argument names the thread. The third
+            is a scope that is not entered yet, and goes around the wait: while it is a shield the
+            thread is waited for, cancelled or not; without it a cancellation leaves the thread to
+            itself.
+        make_limiter: something whose ``async with`` admits so many at once.
+        native_cancels: how many cancellations asyncio's own ``Task.cancel`` has left on the running
+            task; 0 on trio, which has no such thing.
+        forget_native_cancels: bring that count back down to what it was.
+        is_innermost: whether a nursery is the innermost of its task, as far as the loop tells.
+        in_loop: whether this thread is running the loop of this backend.
+        poster: called on the loop; gives a function that any thread may hand a callable to, to be
+            called on the loop soon. It raises `RuntimeError` once the loop has ended.
+        run: open a loop in this thread, and run an async function in it to its end.
+        make_event: an event to wait for; set on the loop's own thread.
+    """
+
+    name: str
+    cancelled: type[BaseException]
+    reuses_tasks: bool
+    open_nursery: Callable[[], AbstractAsyncContextManager[Any, bool | None]]
+    start_soon: Callable[[Nursery, Context, Callable[[Any], Awaitable[Any]], object, str], None]
+    open_scope: OpenScope
+    current_time: Callable[[], float]
+    current_task: Callable[[], object]
+    current_effective_deadline: Callable[[], float]
+    checkpoint: Callable[[], Awaitable[None]]
+    checkpoint_if_cancelled: Callable[[], Awaitable[None]]
+    shielded_checkpoint: Callable[[], Awaitable[None]]
+    set_context: Callable[[Any, Context], bool]
+    park: Callable[[Parkable], Awaitable[None]]
+    run_in_thread: Callable[[Callable[[], Any], str, Scope], Awaitable[Any]]
+    make_limiter: Callable[[int], AbstractAsyncContextManager[Any, bool | None]]
+    native_cancels: Callable[[], int]
+    forget_native_cancels: Callable[[int], None]
+    is_innermost: Callable[[Nursery], bool]
+    in_loop: Callable[[], bool]
+    poster: Callable[[], Callable[[Callable[[], object]], None]]
+    run: Callable[[Callable[[], Coroutine[Any, Any, Any]]], Any]
+    make_event: Callable[[], Event]

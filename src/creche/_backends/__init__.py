@@ -1,0 +1,70 @@
+"""Which event loop is running here, asked once for each ``start()``.
+
+What it is for: `detect` is the only place that finds out, and it loads what asyncio needs (anyio's
+asyncio half included) only under asyncio.
+
+Invariant: asking imports nothing by itself. A loop that runs has been imported by whoever runs it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import cast
+
+from creche._backend import Backend
+
+from ._trio import BACKEND as TRIO
+from ._trio import in_task as in_trio_task
+
+NAMES = ("trio", "asyncio")
+"""The names of the backends."""
+
+
+def detect() -> Backend:
+    """The backend of the loop that runs the present task.
+
+    Returns:
+        the backend.
+
+    Raises:
+        RuntimeError: no task of a loop that creche knows is running here.
+    """
+    if in_trio_task():
+        return TRIO
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is not None and asyncio._get_running_loop() is not None:  # noqa: SLF001 - documented; get_running_loop() raises instead
+        if asyncio.current_task() is not None:
+            return _asyncio_backend()
+        msg = "asyncio is running here, but no task of it: use a coroutine, not a callback"
+        raise RuntimeError(msg)
+    msg = (
+        "no event loop that creche knows is running here; run this under trio.run or asyncio.run "
+        "(uvloop too), inside an async function"
+    )
+    raise RuntimeError(msg)
+
+
+def by_name(name: str) -> Backend:
+    """The backend of this name, running or not.
+
+    Args:
+        name: one of `NAMES`, checked already.
+
+    Returns:
+        the backend.
+    """
+    return TRIO if name == "trio" else _asyncio_backend()
+
+
+def any_loop_here() -> bool:
+    """Whether this thread is running an event loop, in a task or between two."""
+    if TRIO.in_loop():
+        return True
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001 - as above
+
+
+def _asyncio_backend() -> Backend:
+    # Not at the top: it costs as much as the rest of creche, and a trio program never needs it.
+    return cast("Backend", importlib.import_module("creche._backends._asyncio").BACKEND)

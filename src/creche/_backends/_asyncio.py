@@ -1,0 +1,147 @@
+"""asyncio (also uvloop) as a backend: its own primitives, with anyio's scopes and task groups.
+
+anyio's scopes cancel as trio's do: level-triggered, and visible to everything inside. asyncio's own
+``Task.cancel`` is a single shot at one task; it comes from outside creche, and is counted here so that
+it can be told from ours.
+
+What it does not know: slots, runners, trio.
+
+Invariant: after a call no cancellation of asyncio's own is left on a task that goes on to other
+work: anyio compares the count at the exit of a scope with the one at its entry, and otherwise does
+not swallow a cancellation of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import Context
+from functools import partial
+from typing import Any, cast
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+
+from creche._backend import Backend, Nursery, Parkable, Scope
+
+
+try:
+    # What trio brings along, and may not for ever; without it anyio asks the loop itself.
+    _LIBRARY: Any = importlib.import_module("sniffio").thread_local
+except ImportError:  # pragma: no cover - trio requires it so far
+    _LIBRARY = None
+
+
+async def _park(place: Parkable) -> None:
+    future = asyncio.get_running_loop().create_future()
+
+    def wake() -> None:
+        if not future.done():  # cancelled in the same turn of the loop
+            future.set_result(None)
+
+    if not place.enroll(wake):
+        await anyio.lowlevel.checkpoint()
+        return
+    try:
+        await future
+    finally:
+        place.withdraw(wake)
+
+
+async def _run_in_thread(fn: Callable[[], Any], name: str, guard: Scope) -> Any:  # noqa: ANN401
+    del name  # anyio's worker threads keep their own
+    with guard:
+        return await anyio.to_thread.run_sync(
+            fn,
+            abandon_on_cancel=True,
+            limiter=anyio.CapacityLimiter(1),  # counted by the run already, outside the shield
+        )
+
+
+def _current_time() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _current_task() -> asyncio.Task[Any]:
+    return cast("asyncio.Task[Any]", asyncio.current_task())
+
+
+def _native_cancels() -> int:
+    return _current_task().cancelling()
+
+
+def _forget_native_cancels(before: int) -> None:
+    task = _current_task()
+    while task.cancelling() > before:
+        task.uncancel()
+
+
+def _set_context(task: object, context: Context) -> bool:
+    """Never asked for: here each call has a task of its own, begun in its context."""
+    raise AssertionError(task, context)  # pragma: no cover - reuses_tasks is False
+
+
+def _start_soon(
+    nursery: Nursery,
+    context: Context,
+    fn: Callable[[Any], Awaitable[Any]],
+    arg: object,
+    name: str,
+) -> None:
+    start = partial(context.run, partial(nursery.start_soon, fn, arg, name=name))
+    if _LIBRARY is None:
+        start()
+        return
+    # anyio asks sniffio which loop this is, and in a callback of the loop sniffio does not know.
+    before, _LIBRARY.name = _LIBRARY.name, "asyncio"
+    try:
+        start()
+    finally:
+        _LIBRARY.name = before
+
+
+def _is_innermost(nursery: Nursery) -> bool:
+    """Only anyio itself knows, and it says so when the scope is closed."""
+    del nursery
+    return True
+
+
+def _in_loop() -> bool:
+    return asyncio._get_running_loop() is not None  # noqa: SLF001 - documented, unlike its name; get_running_loop() raises instead
+
+
+def _poster() -> Callable[[Callable[[], object]], None]:
+    return asyncio.get_running_loop().call_soon_threadsafe
+
+
+def _run(fn: Callable[[], Coroutine[Any, Any, Any]]) -> Any:  # noqa: ANN401
+    return asyncio.run(fn())
+
+
+BACKEND = Backend(
+    name="asyncio",
+    cancelled=asyncio.CancelledError,
+    reuses_tasks=False,
+    open_nursery=anyio.create_task_group,
+    start_soon=_start_soon,
+    open_scope=anyio.CancelScope,
+    current_time=_current_time,
+    current_task=_current_task,
+    current_effective_deadline=anyio.current_effective_deadline,
+    checkpoint=anyio.lowlevel.checkpoint,
+    checkpoint_if_cancelled=anyio.lowlevel.checkpoint_if_cancelled,
+    shielded_checkpoint=anyio.lowlevel.cancel_shielded_checkpoint,
+    set_context=_set_context,
+    park=_park,
+    run_in_thread=_run_in_thread,
+    make_limiter=anyio.CapacityLimiter,
+    native_cancels=_native_cancels,
+    forget_native_cancels=_forget_native_cancels,
+    is_innermost=_is_innermost,
+    in_loop=_in_loop,
+    poster=_poster,
+    run=_run,
+    make_event=asyncio.Event,
+)

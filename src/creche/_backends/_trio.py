@@ -1,0 +1,109 @@
+"""trio as a backend: its own functions, bound directly.
+
+What it does not know: slots, runners, asyncio.
+
+Invariant: whatever is not a plain re-binding here differs from trio in nothing but its signature.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from contextvars import Context
+from functools import partial
+from typing import Any
+
+import trio
+from trio.lowlevel import Abort, RaiseCancelT, Task
+
+from creche._backend import Backend, Nursery, Parkable, Scope
+
+
+# How many threads there may be is counted by the run, outside the shield; trio need not count again.
+_UNLIMITED = trio.CapacityLimiter(math.inf)
+
+
+async def _park(place: Parkable) -> None:
+    wake = partial(trio.lowlevel.reschedule, trio.lowlevel.current_task())
+    if not place.enroll(wake):
+        await trio.lowlevel.checkpoint()
+        return
+
+    def abort(_: RaiseCancelT) -> Abort:
+        place.withdraw(wake)
+        return Abort.SUCCEEDED
+
+    await trio.lowlevel.wait_task_rescheduled(abort)
+
+
+async def _run_in_thread(fn: Callable[[], Any], name: str, guard: Scope) -> Any:  # noqa: ANN401
+    with guard:
+        return await trio.to_thread.run_sync(
+            fn,
+            thread_name=name,
+            abandon_on_cancel=True,
+            limiter=_UNLIMITED,
+        )
+
+
+def _set_context(task: Task, context: Context) -> bool:
+    # By identity: `==` would call two contexts the same that hold equal but distinct objects.
+    now = task.context
+    if len(now) == len(context) and all(now.get(var, now) is context[var] for var in context):
+        return False
+    task.context = context
+    return True
+
+
+def _start_soon(
+    nursery: Nursery,
+    context: Context,
+    fn: Callable[[Any], Awaitable[Any]],
+    arg: object,
+    name: str,
+) -> None:
+    context.run(partial(nursery.start_soon, fn, arg, name=name))
+
+
+def _is_innermost(nursery: Nursery) -> bool:
+    return trio.lowlevel.current_task().child_nurseries[-1] is nursery
+
+
+def _forget_native_cancels(before: int) -> None:
+    """There are none on trio."""
+
+
+def _poster() -> Callable[[Callable[[], object]], None]:
+    return trio.lowlevel.current_trio_token().run_sync_soon
+
+
+def in_task() -> bool:
+    """Whether a trio task is running here."""
+    return trio.lowlevel.in_trio_task()
+
+
+BACKEND = Backend(
+    name="trio",
+    cancelled=trio.Cancelled,
+    reuses_tasks=True,
+    open_nursery=trio.open_nursery,
+    start_soon=_start_soon,
+    open_scope=trio.CancelScope,
+    current_time=trio.current_time,
+    current_task=trio.lowlevel.current_task,
+    current_effective_deadline=trio.current_effective_deadline,
+    checkpoint=trio.lowlevel.checkpoint,
+    checkpoint_if_cancelled=trio.lowlevel.checkpoint_if_cancelled,
+    shielded_checkpoint=trio.lowlevel.cancel_shielded_checkpoint,
+    set_context=_set_context,
+    park=_park,
+    run_in_thread=_run_in_thread,
+    make_limiter=trio.CapacityLimiter,
+    native_cancels=lambda: 0,
+    forget_native_cancels=_forget_native_cancels,
+    is_innermost=_is_innermost,
+    in_loop=trio.lowlevel.in_trio_run,
+    poster=_poster,
+    run=trio.run,
+    make_event=trio.Event,
+)

@@ -1,0 +1,251 @@
+"""The board: which slot hangs under which key, and what happens when one settles.
+
+What it is for: claiming keys, looking them up, keeping or forgetting settled slots, counting them.
+`settle` here is the only caller of `Slot.settle`, so that counting, telling and retention follow every
+settling, whoever asked for it.
+
+What it does not know: loops, carriers, the order in which calls run.
+
+Invariant: a key is on the board at most once, and an open slot never leaves it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Hashable
+from functools import partial
+from typing import Any, cast, final
+
+from ._announce import Announcer
+from ._call import Call, name_of
+from ._errors import KeyTaken, NotSettled, UnknownKey
+from ._events import CallEvent, Place
+from ._slot import Carrying, Home, Slot, call_back
+from ._states import Origin, State
+
+# How many failures that nobody read are remembered once their slots have left the board.
+_REMEMBERED = 100
+
+
+@final
+class Board:
+    """The slots of one run.
+
+    Attributes:
+        slots: every slot by its key, in the order of claiming.
+        announcer: who is told.
+        counts: how many calls have ended in each final state, forgotten ones included.
+        claimed: how many keys were ever claimed.
+        reserved: how many of them are reserved, and not filled or settled yet.
+        running: how many calls are running.
+        unread: the failures that nobody has read: key, and the slot while it is on the board.
+        unread_forgotten: how many more there are that are not remembered by key.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        announcer: Announcer,
+        now: Callable[[], float],
+        *,
+        retain: bool,
+    ) -> None:
+        self.slots: dict[Hashable, Slot[Any]] = {}
+        self.announcer = announcer
+        self.counts: dict[State, int] = {state: 0 for state in State if state.final}
+        self.claimed = 0
+        self.reserved = 0
+        self.running = 0
+        self.unread: dict[object, tuple[Hashable, Slot[Any] | None]] = {}
+        self.unread_forgotten = 0
+        self._home = home
+        self._now = now
+        self._retain = retain
+        self._fresh = itertools.count(1)
+
+    def claim(self, key: Hashable, call: Call | None) -> Slot[Any]:
+        """Hang a new slot under a key, or give a reserved one its call.
+
+        Args:
+            key: the key; `None` for a fresh one.
+            call: the call; `None` to reserve the key only.
+
+        Returns:
+            the slot, pending.
+
+        Raises:
+            KeyTaken: the key is there already.
+            TypeError: the key cannot be hashed, or is a slot.
+        """
+        if key is None:
+            key = self._fresh_key(call)
+        slot = self.look_up(key)
+        if slot is None:
+            slot = self.slots[key] = Slot(key, self._home, call)
+            self.claimed += 1
+            self.reserved += call is None
+        elif call is not None and slot.reserved:
+            slot.fill(call)
+            self.reserved -= 1
+        else:
+            raise KeyTaken(key, slot.state.name)
+        if call is not None and self.announcer.hears:
+            self.tell("call_submitted", slot, call.place)
+        return slot
+
+    def look_up(self, key: Hashable) -> Slot[Any] | None:
+        """The slot under a key, if there is one.
+
+        Args:
+            key: any key.
+
+        Returns:
+            the slot, or `None`.
+
+        Raises:
+            TypeError: the key cannot be hashed, or is a slot.
+        """
+        if isinstance(key, Slot):
+            msg = f"a slot cannot be a key: {key!r}; submit under a key of your own"
+            raise TypeError(msg)
+        try:
+            return self.slots.get(key)
+        except TypeError:
+            msg = f"a key must be hashable, not {type(key).__name__} {key!r}; use a string or a tuple"
+            raise TypeError(msg) from None
+
+    def find(self, key: Hashable | Slot[Any]) -> Slot[Any]:
+        """The slot that is meant by a key, or by the slot itself.
+
+        Args:
+            key: a key that is on the board, or a handle.
+
+        Returns:
+            the slot; a handle goes on working when its key has left the board.
+
+        Raises:
+            UnknownKey: no slot is under this key.
+            TypeError: the key cannot be hashed.
+        """
+        if isinstance(key, Slot):
+            return cast("Slot[Any]", key)
+        slot = self.look_up(key)
+        if slot is None:
+            raise UnknownKey(key)
+        return slot
+
+    def begin(self, slot: Slot[Any], carrying: Carrying) -> None:
+        """A pending call is being carried out from now on.
+
+        Args:
+            slot: its slot.
+            carrying: who carries it out.
+        """
+        slot.begin(carrying)
+        self.running += 1
+
+    def settle(self, slot: Slot[Any], state: State, payload: object) -> None:
+        """Settle a slot, and do what follows from it: count, remember, tell, call back.
+
+        Args:
+            slot: an open slot of this board.
+            state: how its call ended.
+            payload: the value, the exception, or origin and reason.
+        """
+        place, before = slot.place, slot.state
+        callbacks = slot.settle(state, payload)
+        self.counts[state] += 1
+        if before is State.RUNNING:
+            self.running -= 1
+        elif place is None:
+            self.reserved -= 1
+        if state is State.FAILED:
+            self._remember_unread(slot)
+        if not self._retain:
+            self.discard(slot)
+        if place is not None and self.announcer.hears:
+            self.tell("call_finished", slot, place)
+        for fn in callbacks:
+            call_back(fn, slot)
+
+    def cancel(self, slot: Slot[Any], origin: Origin, reason: str) -> None:
+        """Settle a pending or reserved slot as cancelled.
+
+        Args:
+            slot: an open slot whose call is not running.
+            origin: where the cancellation comes from.
+            reason: why, as a sentence.
+        """
+        self.settle(slot, State.CANCELLED, (origin, reason))
+
+    def remove(self, key: Hashable | Slot[Any]) -> Slot[Any]:
+        """Take a settled slot off the board.
+
+        Args:
+            key: a key, or a handle.
+
+        Returns:
+            the slot, which goes on working.
+
+        Raises:
+            UnknownKey: no slot is under this key.
+            NotSettled: its call has not ended.
+            TypeError: the key cannot be hashed.
+        """
+        slot = self.find(key)
+        if self.slots.get(slot.key) is not slot:
+            raise UnknownKey(slot.key, "it has been forgotten already")
+        if not slot.done:
+            msg = (
+                f"call {slot.key!r} is {slot.state.name}; only a settled one can leave the board: "
+                f"wait for it, or cancel it, first"
+            )
+            raise NotSettled(msg)
+        del self.slots[slot.key]
+        slot.mark_read()
+        return slot
+
+    def discard(self, slot: Slot[Any]) -> None:
+        """Take a slot that was read off the board, if it is still there."""
+        if self.slots.get(slot.key) is slot:
+            del self.slots[slot.key]
+
+    def open_slots(self) -> list[Slot[Any]]:
+        """Every slot that is not settled, in the order of claiming."""
+        return [slot for slot in self.slots.values() if not slot.done]
+
+    def tell(self, name: str, slot: Slot[Any], place: Place) -> None:
+        """Build the event of this name and hand it to the instruments.
+
+        Args:
+            name: one of the call's events.
+            slot: the call's slot, as it is now.
+            place: where the body runs.
+        """
+        event = CallEvent(
+            slot.key,
+            self._now(),
+            slot.state,
+            place,
+            slot.attempt,
+            slot.origin,
+            slot.reason,
+            slot.peek_error(),
+        )
+        self.announcer.tell(name, event)
+
+    def _remember_unread(self, slot: Slot[Any]) -> None:
+        token = object()
+        self.unread[token] = (slot.key, slot if self._retain else None)
+        slot.tell_when_read(partial(self.unread.pop, token, None))
+        if not self._retain and len(self.unread) > _REMEMBERED:
+            # A runner that lives for months, with failures that nobody looks at, stays small.
+            del self.unread[next(iter(self.unread))]
+            self.unread_forgotten += 1
+
+    def _fresh_key(self, call: Call | None) -> str:
+        name = "reserved" if call is None else name_of(call.fn)
+        while True:
+            key = f"{name}-{next(self._fresh)}"
+            if key not in self.slots:
+                return key

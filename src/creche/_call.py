@@ -1,0 +1,167 @@
+"""A call as it waits to be carried out: a callable, its arguments, and the context to run in.
+
+What it is for: telling async callables from plain ones, and refusing, where the mistake is made,
+what can be neither.
+
+What it does not know: keys, slots, where the call will run.
+
+Invariant: `read_call` neither calls the callable nor awaits anything.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import types
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context, copy_context
+from types import FunctionType
+from typing import Any, final
+
+from ._events import Place
+
+_COROUTINE = inspect.CO_COROUTINE
+_ASYNC_GENERATOR = inspect.CO_ASYNC_GENERATOR
+
+
+@final
+class Call:
+    """What was submitted: `fn(*args)`, in a copy of the submitter's context variables.
+
+    Attributes:
+        taken: whether it has left the queue for a carrier.
+    """
+
+    __slots__ = ("args", "context", "fn", "is_async", "taken")
+
+    def __init__(self, fn: Callable[..., Any], args: tuple[Any, ...], *, is_async: bool) -> None:
+        self.fn = fn
+        self.args = args
+        self.context: Context = copy_context()
+        self.is_async = is_async
+        self.taken = False
+
+    @property
+    def place(self) -> Place:
+        """Where the body is to run."""
+        return "loop" if self.is_async else "thread"
+
+
+@types.coroutine
+def run_in_context(call: Call) -> Generator[Any, Any, Any]:
+    """Carry out an async call in the present task, every step of it in the call's own context.
+
+    A task of one's own would be begun in that context; the task of somebody else cannot be moved to
+    another, and must find its own unchanged.
+
+    Args:
+        call: an async one.
+
+    Returns:
+        what it returned.
+    """
+    run = call.context.run
+    coroutine = run(call.fn, *call.args)
+    if not inspect.iscoroutine(coroutine):
+        coroutine = _awaited(coroutine)
+    step, sent = coroutine.send, None
+    while True:
+        try:
+            message = run(step, sent)
+        except StopIteration as stop:
+            return stop.value
+        try:
+            step, sent = coroutine.send, (yield message)
+        except BaseException as exc:  # noqa: BLE001 - passed on to the call
+            step, sent = coroutine.throw, exc
+
+
+async def _awaited(awaitable: Any) -> Any:  # noqa: ANN401 - whatever it gives
+    return await awaitable
+
+
+def read_call(fn: object, args: tuple[object, ...]) -> Call:
+    """Check what somebody submitted, and copy the context of whoever did.
+
+    Args:
+        fn: what was passed as the call.
+        args: its positional arguments.
+
+    Returns:
+        the call, ready to be carried out.
+
+    Raises:
+        TypeError: `fn` is a coroutine object (it is closed), an async generator, or not callable.
+    """
+    if type(fn) is FunctionType:  # the usual case, without inspect's walk through wrappers
+        flags = fn.__code__.co_flags
+        if flags & _COROUTINE:
+            return Call(fn, args, is_async=True)
+        if not flags & _ASYNC_GENERATOR:
+            return Call(fn, args, is_async=is_async_callable(fn))
+    if inspect.iscoroutine(fn) or inspect.isawaitable(fn):
+        raise _an_awaitable(fn)
+    if not callable(fn):
+        msg = f"the call must be callable, not {type(fn).__name__} {fn!r}; pass the function itself"
+        raise TypeError(msg)
+    if _is_async_generator(fn):
+        msg = (
+            f"{name_of(fn)!r} is an async generator function, which yields many values where a call "
+            f"has one; wrap it in an async function that consumes it and returns the result"
+        )
+        raise TypeError(msg)
+    return Call(fn, args, is_async=is_async_callable(fn))
+
+
+def is_async_callable(fn: object) -> bool:
+    """Whether calling `fn` gives a coroutine, seen through partials, methods and ``__call__``.
+
+    Args:
+        fn: any callable.
+
+    Returns:
+        False also for a plain callable that happens to return an awaitable: nobody can know before
+        it is called.
+    """
+    fn = _unwrap(fn)
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(
+        getattr(type(fn), "__call__", None),  # noqa: B004 - its kind is asked for, not its presence
+    )
+
+
+def name_of(fn: object) -> str:
+    """What people call a callable: its ``__name__``, seen through partials; else its type's name.
+
+    Args:
+        fn: any callable.
+
+    Returns:
+        the name.
+    """
+    fn = _unwrap(fn)
+    name = getattr(fn, "__name__", None)
+    return name if isinstance(name, str) else type(fn).__name__
+
+
+def _unwrap(fn: object) -> object:
+    while isinstance(fn, functools.partial):
+        fn = fn.func  # pyright: ignore[reportUnknownMemberType,reportUnknownVariableType]
+    return fn  # pyright: ignore[reportUnknownVariableType]
+
+
+def _is_async_generator(fn: object) -> bool:
+    fn = _unwrap(fn)
+    return inspect.isasyncgenfunction(fn) or inspect.isasyncgenfunction(
+        getattr(type(fn), "__call__", None),  # noqa: B004 - its kind is asked for, not its presence
+    )
+
+
+def _an_awaitable(given: object) -> TypeError:
+    """The error for ``submit(key, fetch(url))``; a coroutine is closed, so that nothing warns."""
+    name = getattr(given, "__name__", type(given).__name__)
+    if isinstance(given, Coroutine):
+        given.close()
+    return TypeError(
+        f"the call must be a function, not the awaitable that calling it gives: write "
+        f"submit(key, {name}, ...) instead of submit(key, {name}(...))",
+    )

@@ -1,0 +1,367 @@
+"""One run of a runner, from the nursery's opening to the last slot's settling.
+
+What it is for: a run is what `start()` begins. It puts the board, the queue and the carriers together
+around a nursery, and knows the order of closing: stop the intake, drop what is pending, cancel, wait,
+sweep; then it decides what comes out of ``async with``.
+
+What it does not know: what `submit` means to a runner, retries, flows.
+
+Invariant: when `close` is through, however it ends, every slot of the run is final.
+
+What comes out, first match:
+
+1.  what crashed (``KeyboardInterrupt``, ``SystemExit``, ... out of a call, or Ctrl-C during the exit):
+    bare if it is one thing, else in a group;
+2.  with `on_error="cancel"`, the failures, in a group, together with the body's own exception if that
+    is another one;
+3.  the body's own exception, bare;
+4.  the cancellation of a scope around the run.
+
+A body that the run itself has cancelled is not heard: what it was cancelled for comes out instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from contextlib import AbstractAsyncContextManager
+from types import MappingProxyType, TracebackType
+from typing import Any, TypeVar, final
+
+from ._announce import Announcer
+from ._backend import Backend
+from ._board import Board
+from ._call import Call
+from ._capture import fatal_part, leaves, split
+from ._carriers import DEFAULT_THREADS, Carriers
+from ._errors import RunnerClosed, UnknownKey
+from ._events import RunnerEvent
+from ._ki import protected
+from ._log import logger
+from ._options import Options
+from ._queue import Queue
+from ._slot import Slot
+from ._states import Origin, State
+from ._statistics import Statistics
+from ._waiting import LoopHome
+
+T = TypeVar("T")
+
+# How many failures that nobody read are spelled out in the log.
+_SPELLED_OUT = 10
+
+
+@final
+class Run:
+    """One run: opened by `open`, closed by `close`, readable ever after.
+
+    Attributes:
+        backend: the loop it runs on.
+        board: its slots.
+        queue: its pending calls.
+        home: through which its slots are waited for.
+        slots: a read-only view of the board.
+    """
+
+    carriers: Carriers
+
+    def __init__(self, name: str, options: Options, backend: Backend, *, workers: int | None) -> None:
+        self.backend = backend
+        self.home = LoopHome(backend)
+        self._announcer = Announcer(options.instruments)
+        self.board = Board(
+            self.home,
+            self._announcer,
+            backend.current_time,
+            retain=options.retain,
+        )
+        self.queue = Queue(workers)
+        self.slots = MappingProxyType(self.board.slots)
+        self._name = name
+        self._options = options
+        self._workers = workers
+        self._manager: AbstractAsyncContextManager[Any, bool | None] = backend.open_nursery()
+        self._nursery: Any = None
+        self._intake_open = False
+
+    @protected
+    async def open(self) -> None:
+        """Open the nursery. Not a checkpoint."""
+        self._nursery = await self._manager.__aenter__()
+        self.carriers = Carriers(
+            self.backend,
+            self._nursery,
+            self.board,
+            self.queue,
+            threads=self._workers or DEFAULT_THREADS,
+            cancel_on_failure=self._options.on_error == "cancel",
+            when_drained=self._shut_intake,
+        )
+        self._intake_open = True
+        self._tell("runner_started")
+
+    def claim(self, key: Hashable, call: Call | None) -> Slot[Any]:
+        """Check a call in, or reserve its key, while the intake is open.
+
+        Args:
+            key: the key; `None` for a fresh one.
+            call: the call; `None` to reserve the key only.
+
+        Returns:
+            the pending slot.
+
+        Raises:
+            RunnerClosed: the run takes no more calls.
+            KeyTaken: the key is there already.
+            TypeError: the key cannot be hashed.
+        """
+        self.check_intake(key)
+        return self.board.claim(key, call)
+
+    def check_intake(self, key: Hashable) -> None:
+        """Refuse what comes too late.
+
+        Args:
+            key: under which something was to be submitted.
+
+        Raises:
+            RunnerClosed: the run takes no more calls.
+        """
+        halted = self.carriers.halted
+        if halted is not None:
+            msg = f"cannot submit {key!r}: the runner is closing ({halted.reason})"
+            raise RunnerClosed(msg)
+        if not self._intake_open:
+            msg = f"cannot submit {key!r}: the runner has closed; start it again for another run"
+            raise RunnerClosed(msg)
+
+    def submit(self, key: Hashable, call: Call) -> Slot[Any]:
+        """Check a call in, and let it wait for a carrier.
+
+        Args:
+            key: the key; `None` for a fresh one.
+            call: the call.
+
+        Returns:
+            the pending slot.
+
+        Raises:
+            RunnerClosed: the run takes no more calls.
+            KeyTaken: the key is there already.
+            TypeError: the key cannot be hashed.
+        """
+        slot = self.claim(key, call)
+        self.queue.push(slot)
+        self.carriers.fetch()
+        return slot
+
+    def cancel(self, slot: Slot[Any], origin: Origin, reason: str) -> bool:
+        """Cancel a call: a pending one never starts, a running one is cancelled where it stands.
+
+        Args:
+            slot: the slot of the call.
+            origin: where the cancellation comes from.
+            reason: why, as a sentence.
+
+        Returns:
+            False when the call had ended already, and nothing was done.
+        """
+        if slot.done:
+            return False
+        if slot.state is State.RUNNING:
+            slot.cancel_body(origin, reason)
+            return True
+        call = slot.pending_call
+        if call is not None:
+            self.queue.withdraw(call)
+        self.board.cancel(slot, origin, reason)
+        return True
+
+    async def call(self, slot: Slot[T]) -> T:
+        """Wait for a call as for a function: cancelled, it cancels the call and waits for its end.
+
+        Args:
+            slot: a slot of this run.
+
+        Returns:
+            what the call returned.
+
+        Raises:
+            BaseException: what the call raised.
+        """
+        try:
+            return await slot
+        except BaseException:
+            if not slot.done:
+                self.cancel(slot, "cancel", "the code that called it was cancelled")
+                with self.backend.open_scope(shield=True):
+                    await slot.wait(None)
+            raise
+        finally:
+            del slot  # a raised exception must not hold the slot that holds it
+
+    def own(self, key: Hashable | Slot[Any]) -> Slot[Any]:
+        """The slot that is meant, if it is this run's.
+
+        Args:
+            key: a key, or a handle.
+
+        Returns:
+            the slot.
+
+        Raises:
+            UnknownKey: no slot is under the key, or the handle is open in another run.
+            TypeError: the key cannot be hashed.
+        """
+        slot = self.board.find(key)
+        if not slot.done and not slot.lives_in(self.home):
+            raise UnknownKey(slot.key, "this slot belongs to another runner; ask that one")
+        return slot
+
+    def open_count(self) -> int:
+        """How many slots are not settled."""
+        return self.board.claimed - sum(self.board.counts.values())
+
+    def statistics(self) -> Statistics:
+        """How the run stands, in numbers."""
+        counts, running = self.board.counts, self.board.running
+        reserved = self.board.reserved
+        return Statistics(
+            reserved=reserved,
+            pending=self.open_count() - running - reserved,
+            running=running,
+            completed=counts[State.COMPLETED],
+            failed=counts[State.FAILED],
+            cancelled=counts[State.CANCELLED],
+            crashed=counts[State.CRASHED],
+            max_workers=self._workers,
+            carriers=self.carriers.live,
+            carriers_idle=self.carriers.idle,
+        )
+
+    def is_innermost(self) -> bool:
+        """Whether nothing that was opened inside this run, in the same task, is still open."""
+        return self.backend.is_innermost(self._nursery)
+
+    @protected
+    async def close(self, exc: BaseException | None) -> None:
+        """Leave the run: wait for all calls, or cancel them when the body raised.
+
+        Args:
+            exc: what the body raised, if it did; when this returns, it is what must come out.
+
+        Raises:
+            BaseException: what this module's head says.
+        """
+        if exc is not None:
+            self.carriers.halt(*self._why_halt(exc))
+        self.carriers.leave()
+        escaped: BaseException | None = None
+        try:
+            await self._manager.__aexit__(None, None, None)
+        except BaseException as caught:  # noqa: BLE001 - sorted below, and what is due is raised
+            escaped = caught
+        finally:
+            self._shut_intake()
+            self._sweep()
+            self.home.leave()
+        self._tell("runner_closed")
+        try:
+            await self._raise_what_is_due(exc, escaped)
+        finally:
+            del escaped
+            self._log_unread()
+
+    def _why_halt(self, exc: BaseException) -> tuple[Origin, str]:
+        _, rest = split(exc, self.backend.cancelled)
+        if rest is None:
+            return "outer", "the body of the runner was cancelled"
+        if any(isinstance(leaf, KeyboardInterrupt) for leaf in leaves(rest)):
+            return "outer", "the body of the runner was interrupted"
+        return "closed", f"the body of the runner raised {type(exc).__name__}"
+
+    def _shut_intake(self) -> None:
+        self._intake_open = False
+
+    def _sweep(self) -> None:
+        for slot in self.board.open_slots():
+            what = "nothing was submitted under it" if slot.reserved else "it did not get to run"
+            self.board.cancel(slot, "lost", f"the run has ended, and {what}")
+
+    async def _raise_what_is_due(
+        self,
+        exc: BaseException | None,
+        escaped: BaseException | None,
+    ) -> None:
+        """Raise what must replace the body's own exception; return if that one may come out."""
+        cancellation: BaseException | None = None
+        if escaped is not None:
+            cancellation, escaped = split(escaped, self.backend.cancelled)
+        crashes = list(self.carriers.crashes)
+        if escaped is not None:
+            crashes.append(escaped)
+        if crashes:
+            if exc is not None and split(exc, self.backend.cancelled)[1] is not None:
+                crashes.insert(0, exc)
+            self._raise_crash(crashes, exc)
+            return
+        if self.carriers.failures:
+            raise self._failures(exc)
+        if exc is not None:
+            return
+        if cancellation is not None:
+            # Nurseries wrap it; alone it says the same, and code after us may expect it bare.
+            raise next(leaves(cancellation))
+        if self.carriers.halted is not None:
+            # Calls were dropped because a scope around us was cancelled: it goes on outwards.
+            await self.backend.checkpoint_if_cancelled()
+
+    def _raise_crash(self, crashes: list[BaseException], exc: BaseException | None) -> None:
+        crash = BaseExceptionGroup("the runner crashed", crashes)
+        if all(isinstance(leaf, Exception) for leaf in leaves(crash)):
+            raise crash  # a fault of creche itself: hide nothing
+        crash = fatal_part(crash)
+        if crash is not exc:
+            raise crash
+
+    def _failures(self, exc: BaseException | None) -> BaseException:
+        errors: list[Exception] = []
+        for slot in self.carriers.failures:
+            slot.mark_read()
+            error = slot.peek_error()
+            assert isinstance(error, Exception)
+            note = f"in call {slot.key!r}"
+            if note not in getattr(error, "__notes__", ()):
+                error.add_note(note)
+            if not any(error is other for other in errors):
+                errors.append(error)
+        if exc is not None:
+            _, own = split(exc, self.backend.cancelled)
+            own_leaves = [] if own is None else list(leaves(own))
+            if not all(any(leaf is error for error in errors) for leaf in own_leaves):
+                assert own is not None
+                return BaseExceptionGroup("calls of a runner failed", [*errors, own])
+        return ExceptionGroup("calls of a runner failed", errors)
+
+    def _log_unread(self) -> None:
+        """Say once which failures nobody has looked at."""
+        unread = list(self.board.unread.values())
+        gone = self.board.unread_forgotten
+        self.board.unread.clear()
+        if not unread:
+            return
+        keys = ", ".join(repr(key) for key, _ in unread[:_SPELLED_OUT])
+        more = len(unread) + gone - len(unread[:_SPELLED_OUT])
+        first = next((slot.peek_error() for _, slot in unread if slot is not None), None)
+        logger.error(
+            "%d failed call(s) of runner %r whose outcome nobody read: %s%s",
+            len(unread) + gone,
+            self._name,
+            keys,
+            f" and {more} more" if more else "",
+            exc_info=first,
+        )
+
+    def _tell(self, name: str) -> None:
+        if self._announcer.hears:
+            event = RunnerEvent(self._name, self.backend.current_time(), self._workers)
+            self._announcer.tell(name, event)

@@ -1,0 +1,174 @@
+"""`map`: one function over many items, in order, with a bound on what is in flight.
+
+What it is for: pulling items only as places come free, ending at the first failure in time, and
+leaving no call of its own behind, whatever ends it.
+
+What it does not know: how calls are carried out. It submits, listens and cancels through a run.
+
+Invariant: when `collect` returns or raises, every call that it has submitted is settled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Hashable, Iterable
+from functools import partial
+from typing import Any, Generic, TypeVar, final
+
+from outcome import Outcome
+
+from ._backend import Scope
+from ._call import read_call
+from ._hosting import Run
+from ._slot import Slot
+from ._states import State
+from ._waiting import AsCompleted
+
+Item = TypeVar("Item")
+T = TypeVar("T")
+
+_END: Any = object()
+
+
+@final
+class Mapping(Generic[Item, T]):
+    """One `map`, from its first item to its last call."""
+
+    def __init__(
+        self,
+        run: Run,
+        fn: Callable[[Item], Any],
+        items: Iterable[Item] | AsyncIterable[Item],
+        key: Callable[[Item], Hashable] | None,
+    ) -> None:
+        read_call(fn, ())  # a wrong one is refused although there may be no item
+        if key is not None and not callable(key):
+            msg = f"key must be a function of an item, or None for fresh keys, not {key!r}"
+            raise TypeError(msg)
+        self._iterator, self._aiterator = _iterators(items)
+        self._run = run
+        self._fn = fn
+        self._key = key
+        self._index: dict[Slot[T], int] = {}
+        self._results: list[Any] = []
+        self._failure: Slot[T] | None = None
+        self._stop_at_failure = True
+        self._pulling: Scope | None = None
+
+    async def values(self, window: int | None) -> list[T]:
+        """Every call's value, in the order of the items.
+
+        Args:
+            window: how many calls may be open at once; `None` for no limit.
+
+        Returns:
+            the values.
+
+        Raises:
+            BaseException: what the first call in time raised that did not complete; the others are
+                cancelled, and have ended. Or what the iterable, or `key`, raised.
+        """
+        await self._collect(window)
+        if self._failure is not None:
+            self._failure.result()
+        return self._results
+
+    async def outcomes(self, window: int | None) -> list[Outcome[T]]:
+        """Every call's outcome, in the order of the items.
+
+        Args:
+            window: how many calls may be open at once; `None` for no limit.
+
+        Returns:
+            the outcomes.
+
+        Raises:
+            BaseException: what the iterable, or `key`, raised.
+        """
+        self._stop_at_failure = False
+        await self._collect(window)
+        return self._results
+
+    async def _collect(self, window: int | None) -> None:
+        async with AsCompleted[T](self._run.home, ()) as arrivals:
+            ended = False
+            try:
+                while self._failure is None:
+                    while window is not None and len(arrivals) >= window and self._failure is None:
+                        self._read(await anext(arrivals))
+                    item = await self._pull()
+                    if item is _END or self._failure is not None:
+                        break
+                    self._submit(item, arrivals)
+                    while (slot := arrivals.next_nowait()) is not None:
+                        self._read(slot)
+                while self._failure is None and (slot := await anext(arrivals, None)) is not None:
+                    self._read(slot)
+                ended = self._failure is None
+            finally:
+                if not ended:
+                    await self._cut_short(arrivals)
+
+    async def _pull(self) -> Item:
+        if self._iterator is not None:
+            await self._run.home.pass_by()
+            return next(self._iterator, _END)
+        assert self._aiterator is not None
+        item = _END
+        # A source may take its time over the next item; a failure does not wait for that.
+        with self._run.backend.open_scope() as self._pulling:
+            item = await anext(self._aiterator, _END)
+        self._pulling = None
+        return item
+
+    def _submit(self, item: Item, arrivals: AsCompleted[T]) -> None:
+        key = None if self._key is None else self._key(item)
+        slot: Slot[T] = self._run.submit(key, read_call(self._fn, (item,)))
+        self._index[slot] = len(self._results)
+        self._results.append(_END)
+        arrivals.add(slot)
+        if self._aiterator is not None:
+            slot.enroll(partial(self._interrupt_pulling, slot))
+
+    def _interrupt_pulling(self, slot: Slot[T]) -> None:
+        if self._stop_at_failure and self._pulling is not None and slot.state is not State.COMPLETED:
+            self._failure = self._failure or slot
+            self._pulling.cancel()
+
+    def _read(self, slot: Slot[T]) -> None:
+        """Take what a settled slot holds; one without a key of its own leaves the board."""
+        index = self._index.pop(slot)
+        if not self._stop_at_failure:
+            self._results[index] = slot.outcome
+        elif slot.state is State.COMPLETED:
+            self._results[index] = slot.result()
+        else:
+            self._failure = self._failure or slot
+        if self._key is None:
+            self._run.board.discard(slot)
+
+    async def _cut_short(self, arrivals: AsCompleted[T]) -> None:
+        """Cancel what is left, and wait until it has ended; not even a cancellation hurries that."""
+        why = "its map() was cut short"
+        if self._failure is not None:
+            why = f"another call of its map() did not complete: {self._failure.key!r}"
+        with self._run.backend.open_scope(shield=True):
+            for slot in arrivals.open:
+                self._run.cancel(slot, "cancel", why)
+            async for _ in arrivals:
+                pass
+            for slot in self._index:
+                slot.mark_read()
+                if self._key is None:
+                    self._run.board.discard(slot)
+            close = getattr(self._aiterator, "aclose", None)
+            if close is not None:
+                await close()
+
+
+def _iterators(items: object) -> tuple[Any, AsyncIterator[Any] | None]:
+    if isinstance(items, AsyncIterable):
+        return None, aiter(items)  # pyright: ignore[reportUnknownArgumentType,reportUnknownVariableType]
+    if isinstance(items, Iterable):
+        return iter(items), None  # pyright: ignore[reportUnknownArgumentType,reportUnknownVariableType]
+    msg = f"map needs an iterable or an async iterable to pull items from, not {items!r}"
+    raise TypeError(msg)

@@ -1,0 +1,142 @@
+"""The settings of a runner as one frozen record, and the checks that options share.
+
+What it is for: an option is spelled, explained and checked once, here; runners hand the record on.
+
+What it does not know: what the settings do.
+
+Invariant: an `Options` that exists is valid. A check raises at the call that is wrong, and its
+message names the option, what was given, and what is allowed.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, final
+
+from ._events import EVENT_NAMES
+
+OnError = Literal["collect", "cancel"]
+OnCollision = Literal["raise", "join"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a runner behaves; equal options, equal behaviour.
+
+    Attributes:
+        max_workers: how many calls run at once; `None` for no limit.
+        on_error: `"collect"`: a call that fails stops nobody; `"cancel"`: the first failure cancels
+            the rest, and the run raises an `ExceptionGroup`.
+        retain: whether the outcome of a settled call can still be looked up by its key.
+        instruments: who is told about what happens.
+    """
+
+    max_workers: int | None = None
+    on_error: OnError = "collect"
+    retain: bool = True
+    instruments: tuple[Any, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.max_workers is not None:
+            check_count("max_workers", self.max_workers, cure="None means no limit")
+        check_choice("on_error", self.on_error, ("collect", "cancel"))
+        if not isinstance(self.retain, bool):
+            msg = f"retain must be True or False, not {self.retain!r}"
+            raise TypeError(msg)
+        try:
+            instruments = tuple(self.instruments)
+        except TypeError:
+            msg = f"instruments must be a sequence of instruments, not {self.instruments!r}"
+            raise TypeError(msg) from None
+        for one in instruments:
+            check_instrument(one)
+        object.__setattr__(self, "instruments", instruments)
+
+
+def check_count(option: str, given: object, *, cure: str, least: int = 1) -> int:
+    """Check an option that counts something.
+
+    Args:
+        option: its name.
+        given: what was passed.
+        cure: what the message says beside the rule.
+        least: the smallest number allowed.
+
+    Returns:
+        the number.
+
+    Raises:
+        TypeError: it is not a whole number.
+        ValueError: it is less than `least`.
+    """
+    if not isinstance(given, int) or isinstance(given, bool):
+        msg = f"{option} must be a whole number of at least {least}, not {given!r}; {cure}"
+        raise TypeError(msg)
+    if given < least:
+        msg = f"{option} must be at least {least}, not {given!r}; {cure}"
+        raise ValueError(msg)
+    return given
+
+
+def check_choice(option: str, given: object, allowed: tuple[str, ...]) -> None:
+    """Check an option that is one of a few words.
+
+    Args:
+        option: its name.
+        given: what was passed.
+        allowed: the words.
+
+    Raises:
+        ValueError: it is none of them.
+    """
+    if not isinstance(given, str) or given not in allowed:
+        words = " or ".join(repr(word) for word in allowed)
+        msg = f"{option} must be {words}, not {given!r}"
+        raise ValueError(msg)
+
+
+def check_timeout(given: object, option: str = "timeout") -> float | None:
+    """Check a number of seconds to wait.
+
+    Args:
+        given: what was passed.
+        option: its name.
+
+    Returns:
+        the seconds; `None` for no limit, also when infinity was passed.
+
+    Raises:
+        TypeError: it is neither a number nor `None`.
+        ValueError: it is negative or NaN.
+    """
+    if given is None:
+        return None
+    if not isinstance(given, (int, float)) or isinstance(given, bool):
+        msg = f"{option} must be a number of seconds, or None for no limit, not {given!r}"
+        raise TypeError(msg)
+    if math.isnan(given) or given < 0:
+        msg = f"{option} must be 0 seconds or more, not {given!r}; None means no limit"
+        raise ValueError(msg)
+    return None if given == math.inf else float(given)
+
+
+def check_instrument(given: object) -> None:
+    """Check that somebody listens to something.
+
+    Args:
+        given: what was passed as an instrument.
+
+    Raises:
+        TypeError: it is a class, or has none of the methods of an instrument.
+    """
+    if isinstance(given, type):
+        msg = f"an instrument must be an object, not the class {given.__name__}; call it first"
+        raise TypeError(msg)
+    if not any(callable(getattr(given, name, None)) for name in EVENT_NAMES):
+        msg = (
+            f"{given!r} is not an instrument: it has none of the methods "
+            f"{', '.join(EVENT_NAMES)}"
+        )
+        raise TypeError(msg)

@@ -1,0 +1,397 @@
+"""A slot: where the outcome of one key lands, and whom it wakes.
+
+What it is for: the handle that `submit` gives, and the one place where a call's state is written.
+
+What it does not know: runners, queues, which loop it lives on. It reaches its loop only through
+`Home`, which the run gives it.
+
+Invariant: `settle` is called once and is the only write of a final state; whoever enrolled before
+it is woken by it, and whoever enrolls after it is told so at once. Between those two there is no gap,
+also not for another thread: `enroll` writes its entry and then looks at the state, `settle` writes
+the state and then looks at the entries.
+
+A waiter is a function that wakes somebody. The first one is stored bare, since most calls have at
+most one waiter; more become the keys of a dict, which keeps their order and lets one of a hundred
+thousand leave in no time.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Hashable
+from typing import Any, Generic, Protocol, TypeVar, cast, final
+
+from outcome import Error, Outcome, Value
+
+from ._call import Call
+from ._capture import strip_own_frames
+from ._errors import CallCancelled, NotSettled
+from ._events import Place
+from ._ki import protected
+from ._log import logger
+from ._options import check_timeout
+from ._states import TRANSITIONS, Origin, State
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+Waker = Callable[[], object]
+
+
+class Home(Protocol):
+    """Where a slot lives, as far as a slot must know."""
+
+    async def wait(self, slot: Slot[Any], timeout: float | None, /) -> bool:  # noqa: ASYNC109
+        """Wait until the slot is settled; False when the time passed first."""
+
+    def in_loop(self) -> bool:
+        """Whether this thread is running any event loop."""
+
+
+class Carrying(Protocol):
+    """Who carries a call out, as far as a slot must know."""
+
+    task: object
+    place: Place
+
+    def cancel(self, origin: Origin, reason: str, /) -> None:
+        """Cancel the body of the call."""
+
+
+# Only enrolling takes it, and only for a moment: two threads that enroll at once must not both find
+# the slot without a waiter. Settling needs no lock (see the invariant).
+_enrolling = threading.Lock()
+
+
+@final
+class Slot(Generic[T_co]):
+    """Where the outcome of one call lands; what `submit` hands back.
+
+    A slot settles exactly once. It can be awaited (``await slot`` gives the value, or raises what
+    the call raised), read by as many as like, from any thread, and after the run without a loop. It
+    goes on working after the runner has forgotten its key.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_callbacks",
+        "_home",
+        "_key",
+        "_payload",
+        "_state",
+        "_unread",
+        "_wakers",
+        "_work",
+    )
+
+    def __init__(self, key: Hashable, home: Home, work: Call | None) -> None:
+        self._key = key
+        self._home = home
+        self._state = State.PENDING
+        # A Call while pending, who carries it out while running, None once settled. A slot that is
+        # pending without a call is reserved.
+        self._work: Call | Carrying | None = work
+        # COMPLETED: the value. FAILED, CRASHED: the exception and its traceback. CANCELLED: origin
+        # and reason, never the loop's own Cancelled.
+        self._payload: Any = None
+        self._wakers: Waker | dict[Waker, None] | None = None
+        self._callbacks: list[Callable[[Slot[Any]], object]] | None = None
+        # Of a failure that nobody has read yet: what takes it off the list of those.
+        self._unread: Callable[[], object] | None = None
+
+    # Looking ---------------------------------------------------------------------------------------
+
+    @property
+    def key(self) -> Hashable:
+        """The key that the call was submitted under."""
+        return self._key
+
+    @property
+    def state(self) -> State:
+        """Where the call is on its way."""
+        return self._state
+
+    @property
+    def done(self) -> bool:
+        """Whether the call has ended, however it did."""
+        return self._state not in TRANSITIONS
+
+    @property
+    def reserved(self) -> bool:
+        """Whether the key is only reserved: nothing was submitted under it yet."""
+        return self._work is None and self._state is State.PENDING
+
+    @property
+    def origin(self) -> Origin | None:
+        """For a cancelled call, where the cancellation came from; else `None`."""
+        return self._payload[0] if self._state is State.CANCELLED else None
+
+    @property
+    def reason(self) -> str | None:
+        """For a cancelled call, why, as a sentence; else `None`."""
+        return self._payload[1] if self._state is State.CANCELLED else None
+
+    @property
+    def attempt(self) -> int:
+        """Which try of the call this is, from 1."""
+        return 1
+
+    @property
+    def outcome(self) -> Outcome[T_co]:
+        """The outcome of the call, a fresh object for each reader.
+
+        `outcome.Value` of a completed call; `outcome.Error` of any other: with the original
+        exception, its traceback as it was when the call raised it, or a new `CallCancelled`.
+
+        Raises:
+            NotSettled: the call has not ended yet.
+        """
+        if self._state is State.COMPLETED:
+            return Value(cast("T_co", self._payload))
+        return Error(self._error())
+
+    def result(self, timeout: float | None = None) -> T_co:
+        """Give the value, or raise what the call raised.
+
+        In a thread without an event loop (the body of a sync flow, say) it waits for the call. In
+        a thread that runs one it never blocks: the call would never end. Not a checkpoint.
+
+        Args:
+            timeout: how many seconds to wait at most, in a thread without a loop.
+
+        Returns:
+            what the call returned.
+
+        Raises:
+            NotSettled: the call has not ended, and this thread runs an event loop: ``await slot``.
+            CallCancelled: the call was cancelled; a new one for each reader.
+            TimeoutError: `timeout` seconds passed.
+            TypeError: `timeout` is not a number.
+            ValueError: `timeout` is negative or NaN.
+            BaseException: whatever the call raised, the original object.
+        """
+        timeout = check_timeout(timeout)
+        if not self.done and not self._home.in_loop() and not self.block(timeout):
+            msg = f"call {self._key!r} has not ended within {timeout} seconds; it goes on"
+            raise TimeoutError(msg)
+        return self._unwrap()
+
+    def __await__(self) -> Generator[Any, Any, T_co]:
+        return self._wait_for_result().__await__()
+
+    def __repr__(self) -> str:
+        detail = f" ({self._payload[0]})" if self._state is State.CANCELLED else ""
+        reserved = " (reserved)" if self.reserved else ""
+        return f"<creche.Slot {self._key!r} {self._state.name}{detail}{reserved}>"
+
+    def add_done_callback(self, fn: Callable[[Slot[T_co]], object]) -> None:
+        """Have a function called with this slot once it is settled.
+
+        It is called once, on the home loop's thread, between two steps of the run; at once if the
+        slot is settled already. An error in it is logged (logger ``creche``) and stops nobody.
+
+        Args:
+            fn: a plain function of one argument, the slot.
+
+        Raises:
+            TypeError: `fn` is not callable.
+        """
+        if not callable(fn):
+            msg = f"a done callback must be callable, not {fn!r}"
+            raise TypeError(msg)
+        with _enrolling:
+            if not self.done:
+                self._callbacks = [*(self._callbacks or ()), fn]
+                return
+        call_back(fn, self)
+
+    @property
+    def pending_call(self) -> Call | None:
+        """The call, while it is pending; `None` for a reserved slot, and once it runs."""
+        return cast("Call | None", self._work) if self._state is State.PENDING else None
+
+    # What the run does with it ------------------------------------------------------------------------
+
+    def fill(self, call: Call) -> None:
+        """Give a reserved slot its call."""
+        self._work = call
+
+    def begin(self, carrying: Carrying) -> Call:
+        """PENDING -> RUNNING: hand out the call, which the slot forgets, and note who has it."""
+        call = self._work
+        assert self._state is State.PENDING, self
+        assert isinstance(call, Call), self
+        self._state = State.RUNNING
+        self._work = carrying
+        return call
+
+    @protected
+    def settle(self, state: State, payload: object) -> list[Callable[[Slot[Any]], object]]:
+        """Make the state final and wake the waiters: the only write, and it cannot be torn.
+
+        Args:
+            state: a final state that may follow the present one.
+            payload: the value; the exception; or origin and reason.
+
+        Returns:
+            the done callbacks, for the caller to call: code of the user's stays interruptible.
+        """
+        assert state in TRANSITIONS[self._state], (self, state)
+        if state is State.FAILED or state is State.CRASHED:
+            error = cast("BaseException", payload)
+            error.__traceback__ = strip_own_frames(error.__traceback__)
+            payload = (error, error.__traceback__)
+        self._payload = payload
+        self._work = None
+        self._state = state
+        wakers = self._wakers
+        if wakers is not None:
+            self._wakers = None
+            if isinstance(wakers, dict):
+                for wake in list(wakers):  # a copy: another thread may be enrolling right now
+                    wake()
+            else:
+                wakers()
+        if self._callbacks is None:
+            return []
+        with _enrolling:
+            callbacks, self._callbacks = self._callbacks, None
+        return callbacks or []
+
+    def lives_in(self, home: object) -> bool:
+        """Whether this is a slot of that run."""
+        return self._home is home
+
+    def carried_by(self, task: object) -> bool:
+        """Whether it is this task that carries the call out."""
+        return self._state is State.RUNNING and cast("Carrying", self._work).task is task
+
+    def cancel_body(self, origin: Origin, reason: str) -> None:
+        """Cancel the body of a running call; the slot settles when it has unwound."""
+        cast("Carrying", self._work).cancel(origin, reason)
+
+    @property
+    def place(self) -> Place | None:
+        """Where the body of an open call runs, or is to run; `None` for a reserved or settled one."""
+        return None if self._work is None else self._work.place
+
+    def peek_error(self) -> BaseException | None:
+        """The exception of a failed or crashed call, without counting as a reader."""
+        return self._payload[0] if self._state in (State.FAILED, State.CRASHED) else None
+
+    def tell_when_read(self, fn: Callable[[], object]) -> None:
+        """Have a function called when somebody first sees how the call ended."""
+        self._unread = fn
+
+    def mark_read(self) -> None:
+        """Count as seen."""
+        if self._unread is not None:
+            self._unread()
+            self._unread = None
+
+    # Waiting ------------------------------------------------------------------------------------------
+
+    @protected
+    def enroll(self, wake: Waker) -> bool:
+        """Ask to be woken when the slot settles.
+
+        Args:
+            wake: called once, by whoever settles; must not raise.
+
+        Returns:
+            False when the slot is settled already, and `wake` will not be called.
+        """
+        with _enrolling:
+            wakers = self._wakers
+            if wakers is None:
+                self._wakers = wake
+            elif isinstance(wakers, dict):
+                wakers[wake] = None
+            else:
+                self._wakers = {wakers: None, wake: None}
+        if self.done:
+            # Settled meanwhile: either settle saw the entry and has woken us, which harms nobody
+            # but a task that is not parked yet, or the entry is still there and goes.
+            self.withdraw(wake)
+            return False
+        return True
+
+    @protected
+    def withdraw(self, wake: Waker) -> None:
+        """Do not wake after all.
+
+        Args:
+            wake: what was enrolled; nothing happens if it is not, or no longer.
+        """
+        with _enrolling:
+            wakers = self._wakers
+            if isinstance(wakers, dict):
+                wakers.pop(wake, None)
+            elif wakers is wake:
+                self._wakers = None
+
+    def block(self, timeout: float | None) -> bool:
+        """Block this thread, which runs no loop, until the slot is settled.
+
+        Args:
+            timeout: seconds, checked already; `None` for no limit.
+
+        Returns:
+            False when the time passed first.
+        """
+        settled = threading.Event()
+        wake = settled.set
+        if not self.enroll(wake):
+            return True
+        try:
+            settled.wait(timeout)
+        finally:
+            self.withdraw(wake)
+        return self.done
+
+    async def wait(self, timeout: float | None) -> bool:  # noqa: ASYNC109 - the contract's word
+        """Wait until the slot is settled; see `BaseTaskRunner.wait` for what is promised.
+
+        Args:
+            timeout: seconds, checked already; `None` for no limit.
+
+        Returns:
+            False when the time passed first.
+        """
+        return await self._home.wait(self, timeout)
+
+    async def _wait_for_result(self) -> T_co:
+        await self._home.wait(self, None)
+        try:
+            return self._unwrap()
+        finally:
+            del self  # an exception that is raised from here must not hold the slot that holds it
+
+    def _unwrap(self) -> T_co:
+        if self._state is State.COMPLETED:
+            return cast("T_co", self._payload)
+        error = self._error()
+        try:
+            raise error
+        finally:
+            del self, error  # else a cycle: exception, traceback, frame, exception
+
+    def _error(self) -> BaseException:
+        """The exception for one reader; of a settled slot that has no value."""
+        if self._state in TRANSITIONS:
+            msg = f"slot {self._key!r} is not settled yet; await it (await slot), or check slot.done"
+            raise NotSettled(msg)
+        self.mark_read()
+        if self._state is State.CANCELLED:
+            return CallCancelled(self._key, *self._payload)
+        error, traceback = cast("tuple[BaseException, Any]", self._payload)
+        # Each raise adds the reader's frames to the one traceback that an exception has.
+        return error.with_traceback(traceback)
+
+
+def call_back(fn: Callable[[Slot[Any]], object], slot: Slot[Any]) -> None:
+    """Call a done callback; an error in it is logged and stops nobody."""
+    try:
+        fn(slot)
+    except Exception:  # stored in the log: the callback's failure is not the run's
+        logger.exception("done callback %r of slot %r failed", fn, slot.key)

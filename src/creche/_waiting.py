@@ -1,0 +1,220 @@
+"""Waiting for slots: for one, and for whichever settles next.
+
+What it is for: a run gives its slots one `LoopHome`, through which every wait goes: the check that a
+call does not wait for itself, the time limit, and the rule for settled slots.
+
+A wait for a settled slot is always a cancel point. It is a schedule point at the latest every 64th
+time in a row: one schedule point on trio costs as much as all the rest of a call, and one in 64 lets
+another ready task run just as surely. The same goes for `submit`.
+
+What it does not know: runners, carriers, how a call is carried out.
+
+Invariant: a waiter that is cancelled leaves no trace in the slot, and does not touch the call.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from functools import partial
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar, final
+
+from ._backend import Backend
+from ._backends import any_loop_here, detect
+from ._slot import Slot
+
+T = TypeVar("T")
+
+# PERFORMANCE: with a schedule point in every settled wait, submit + wait cost twice as much.
+_YIELD_EVERY = 64
+
+
+@final
+class LoopHome:
+    """Where the slots of one run live: its loop, while that runs."""
+
+    __slots__ = ("_backend", "_credit", "_thread")
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend: Backend | None = backend
+        self._thread = threading.get_ident()
+        self._credit = _YIELD_EVERY
+
+    def leave(self) -> None:
+        """The run is over: from now on its slots are read under any loop, or none."""
+        self._backend = None
+
+    def in_loop(self) -> bool:
+        """Whether this thread is running any event loop."""
+        return any_loop_here()
+
+    async def pass_by(self) -> None:
+        """A cancel point, and every so often a schedule point."""
+        backend = self._here()
+        self._credit -= 1
+        if self._credit > 0:
+            await backend.checkpoint_if_cancelled()
+        else:
+            self._credit = _YIELD_EVERY
+            await backend.checkpoint()
+
+    async def wait(self, slot: Slot[Any], timeout: float | None, /) -> bool:  # noqa: ASYNC109 - the contract's word; None and 0 have their own meaning
+        """Wait until a slot is settled.
+
+        Args:
+            slot: one of this run's.
+            timeout: seconds, checked already; `None` for no limit.
+
+        Returns:
+            False when the time passed first; never for a settled slot.
+
+        Raises:
+            RuntimeError: it is the call's own task that asks; it would wait for ever.
+        """
+        if slot.done:
+            await self.pass_by()
+            return True
+        backend = self._here()
+        if slot.carried_by(backend.current_task()):
+            msg = (
+                f"call {slot.key!r} waits for itself, which would never end; "
+                f"return its value instead, or wait from another task"
+            )
+            raise RuntimeError(msg)
+        self._credit = _YIELD_EVERY
+        if timeout is None:
+            await backend.park(slot)
+            return True
+        with backend.open_scope(deadline=backend.current_time() + timeout):
+            await backend.park(slot)
+        return slot.done
+
+    def _here(self) -> Backend:
+        """The backend to wait with, here and now.
+
+        Raises:
+            RuntimeError: the run is going on, and this is another thread's loop.
+        """
+        if self._backend is None:
+            return detect()
+        if self._thread != threading.get_ident():
+            msg = (
+                "this slot lives on another thread's event loop; wait for it there, or use "
+                "slot.result() in a thread that runs no loop"
+            )
+            raise RuntimeError(msg)
+        return self._backend
+
+
+@final
+class AsCompleted(Generic[T]):
+    """Slots in the order in which they settle; see `ConcurrentTaskRunner.as_completed`.
+
+    Use it as ``async with ... as slots``, and ``async for slot in slots`` inside: leaving the block
+    early leaves nothing behind, and the calls go on.
+    """
+
+    def __init__(self, home: LoopHome, slots: Iterable[Slot[T]]) -> None:
+        self._home = home
+        # A slot that is named twice comes once.
+        self._slots = list(dict.fromkeys(slots))
+        self._backend: Backend | None = None
+        self._ready: deque[Slot[T]] = deque()
+        self._enrolled: dict[Slot[T], Callable[[], object]] = {}
+        self._parked: dict[Callable[[], object], None] = {}
+
+    async def __aenter__(self) -> Self:
+        """Begin to listen. Not a checkpoint.
+
+        Raises:
+            RuntimeError: it was entered before, or one of the slots is of the very call that asks.
+        """
+        if self._backend is not None:
+            msg = "this as_completed() was entered before; call as_completed() again for another"
+            raise RuntimeError(msg)
+        self._backend = detect()
+        task = self._backend.current_task()
+        for slot in self._slots:
+            if slot.carried_by(task):
+                self._backend = None
+                msg = f"call {slot.key!r} waits for itself, which would never end; leave its key out"
+                raise RuntimeError(msg)
+        for slot in self._slots:
+            self.add(slot)
+        self._slots.clear()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop listening. Not a checkpoint."""
+        for slot, arrive in self._enrolled.items():
+            slot.withdraw(arrive)
+        self._enrolled.clear()
+
+    def __aiter__(self) -> Self:
+        if self._backend is None:
+            msg = "write 'async with runner.as_completed(...) as slots', then 'async for' over slots"
+            raise RuntimeError(msg)
+        return self
+
+    async def __anext__(self) -> Slot[T]:
+        """The next slot that has settled. A checkpoint."""
+        while not self._ready:
+            if not self._enrolled or self._backend is None:
+                await self._home.pass_by()
+                raise StopAsyncIteration
+            await self._backend.park(self)
+            if self._ready:
+                return self._ready.popleft()
+        await self._home.pass_by()
+        # While it let others run, another reader of the same slots may have been quicker.
+        return self._ready.popleft() if self._ready else await self.__anext__()
+
+    def add(self, slot: Slot[T]) -> None:
+        """Listen for one more slot; it comes in its turn.
+
+        Args:
+            slot: one that was not added yet.
+        """
+        arrive = partial(self._arrive, slot)
+        # First the entry: a slot that settles in another thread may arrive at once.
+        self._enrolled[slot] = arrive
+        if not slot.enroll(arrive):
+            del self._enrolled[slot]
+            self._ready.append(slot)
+
+    @property
+    def open(self) -> Iterable[Slot[T]]:
+        """The slots that have not settled yet, in the order in which they were added."""
+        return tuple(self._enrolled)
+
+    def __len__(self) -> int:
+        return len(self._enrolled)
+
+    def next_nowait(self) -> Slot[T] | None:
+        """The next slot that has settled, if one has that was not read yet. Not a checkpoint."""
+        return self._ready.popleft() if self._ready else None
+
+    def enroll(self, wake: Callable[[], object]) -> bool:
+        """Park a reader; part of the protocol between a loop and what is waited for."""
+        self._parked[wake] = None
+        return True
+
+    def withdraw(self, wake: Callable[[], object]) -> None:
+        """Let a reader go that was cancelled."""
+        self._parked.pop(wake, None)
+
+    def _arrive(self, slot: Slot[T]) -> None:
+        """A slot has settled; called by whoever settles it."""
+        del self._enrolled[slot]
+        self._ready.append(slot)
+        # Everybody, not one: the last slot must also tell the other readers that none will follow.
+        parked, self._parked = self._parked, {}
+        for wake in parked:
+            wake()

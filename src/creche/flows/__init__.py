@@ -1,0 +1,1 @@
+"""The decorated layer: functions that are tasks, and functions that are flows of tasks."""

@@ -1,0 +1,104 @@
+"""`ConcurrentTaskRunner`: calls run beside each other on the loop, plain ones in threads.
+
+What it does not know: how; it is all the run's. What is its own is the signature of its settings and
+of `submit`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Hashable, Iterable
+from typing import Any, Literal, TypeVar, TypeVarTuple, Unpack, final, overload
+
+from creche._base import TaskConcurrencyType
+from creche._events import Instrument
+from creche._keyed import KeyedTaskRunner
+from creche._options import Options
+from creche._slot import Slot
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+@final
+class ConcurrentTaskRunner(KeyedTaskRunner):
+    """Runs calls beside each other: async ones on the loop, plain ones in worker threads."""
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        *,
+        on_error: Literal["collect", "cancel"] = "collect",
+        retain: bool = True,
+        instruments: Iterable[Instrument] = (),
+    ) -> None:
+        """Set a runner up; nothing is started.
+
+        Args:
+            max_workers: how many calls run at once; `None` for no limit on the loop, and 40 threads
+                (what trio and anyio allow by default) for plain ones.
+            on_error: `"collect"`: a call that fails stops nobody, and failures that nobody has read
+                are logged once at the exit. `"cancel"`: the first failure cancels the rest, and
+                `start()` raises an `ExceptionGroup` of all failures, each noted with its key.
+            retain: whether settled calls stay on the board. With False a key is free again as soon
+                as its call has ended; slots at hand go on working.
+            instruments: who is told what happens; see `creche.instruments.Instrument`.
+
+        Raises:
+            TypeError: an option is of the wrong type.
+            ValueError: `max_workers` is less than 1, or `on_error` is neither of the two.
+        """
+        self._options = Options(max_workers, on_error, retain, tuple(instruments))
+
+    @property
+    def concurrency_type(self) -> TaskConcurrencyType:
+        """`CONCURRENT`."""
+        return TaskConcurrencyType.CONCURRENT
+
+    @overload
+    async def submit(
+        self,
+        key: Hashable,
+        call: Callable[[Unpack[Ts]], Awaitable[T]],
+        *args: Unpack[Ts],
+        on_collision: Literal["raise", "join"] = ...,
+    ) -> Slot[T]: ...
+    @overload
+    async def submit(
+        self,
+        key: Hashable,
+        call: Callable[[Unpack[Ts]], T],
+        *args: Unpack[Ts],
+        on_collision: Literal["raise", "join"] = ...,
+    ) -> Slot[T]: ...
+    async def submit(
+        self,
+        key: Hashable,
+        call: Callable[..., Any],
+        *args: object,
+        on_collision: Literal["raise", "join"] = "raise",
+    ) -> Slot[Any]:
+        """Check a call in under a key; it runs when there is a place for it.
+
+        As `submit_nowait`, and a checkpoint besides, in the way of `wait`: always a cancel point, and
+        a schedule point at the latest every 64th time in a row. Cancelled, it has submitted nothing.
+
+        Args:
+            key: the name of the call, unique in this run; `None` asks for a fresh one.
+            call: what to call: a function, not what calling it gives.
+            *args: its positional arguments; for keyword arguments use `functools.partial`.
+            on_collision: what to do when the key is taken: `"raise"`, or `"join"` to hand back the slot
+                that is there.
+
+        Returns:
+            the slot in which the outcome will land.
+
+        Raises:
+            KeyTaken: the key is there already, and `on_collision` is `"raise"`.
+            RunnerNotStarted: the runner is not started.
+            RunnerClosed: the runner has closed, or is closing.
+            TypeError: `call` is a coroutine object, an async generator or not callable; or the key
+                cannot be hashed.
+            ValueError: `on_collision` is neither of the two.
+        """
+        await self._running(key).home.pass_by()
+        return self.submit_nowait(key, call, *args, on_collision=on_collision)

@@ -1,0 +1,128 @@
+"""`SequentialTaskRunner`: a call runs inside its `submit`, in the submitter's own task.
+
+What it does not know: queues of its own. What `submit_nowait` checks in runs in the run's single
+carrier, one call at a time.
+
+Invariant: when `submit` returns, its slot is final.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Hashable, Iterable
+from typing import Any, Literal, TypeVar, TypeVarTuple, Unpack, final, overload
+
+from creche._base import TaskConcurrencyType
+from creche._call import read_call
+from creche._carriers import Carrier
+from creche._events import Instrument
+from creche._keyed import KeyedTaskRunner
+from creche._options import Options, check_choice
+from creche._slot import Slot
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+@final
+class SequentialTaskRunner(KeyedTaskRunner):
+    """Runs each call inside its `submit`: the next line runs when the call has ended.
+
+    Submits from different tasks may overlap.
+    """
+
+    def __init__(
+        self,
+        *,
+        on_error: Literal["collect", "cancel"] = "collect",
+        retain: bool = True,
+        instruments: Iterable[Instrument] = (),
+    ) -> None:
+        """Set a runner up; nothing is started.
+
+        Args:
+            on_error: `"collect"` or `"cancel"`; see `ConcurrentTaskRunner`.
+            retain: whether settled calls stay on the board.
+            instruments: who is told what happens; see `creche.instruments.Instrument`.
+
+        Raises:
+            TypeError: an option is of the wrong type.
+            ValueError: `on_error` is neither of the two.
+        """
+        self._options = Options(None, on_error, retain, tuple(instruments))
+
+    @property
+    def concurrency_type(self) -> TaskConcurrencyType:
+        """`SEQUENTIAL`."""
+        return TaskConcurrencyType.SEQUENTIAL
+
+    @property
+    def _workers(self) -> int:
+        return 1
+
+    @overload
+    async def submit(
+        self,
+        key: Hashable,
+        call: Callable[[Unpack[Ts]], Awaitable[T]],
+        *args: Unpack[Ts],
+        on_collision: Literal["raise", "join"] = ...,
+    ) -> Slot[T]: ...
+    @overload
+    async def submit(
+        self,
+        key: Hashable,
+        call: Callable[[Unpack[Ts]], T],
+        *args: Unpack[Ts],
+        on_collision: Literal["raise", "join"] = ...,
+    ) -> Slot[T]: ...
+    async def submit(
+        self,
+        key: Hashable,
+        call: Callable[..., Any],
+        *args: object,
+        on_collision: Literal["raise", "join"] = "raise",
+    ) -> Slot[Any]:
+        """Run a call here and now; its slot is final when this returns.
+
+        It never raises for the call. A checkpoint. Cancelling it cancels the call, with origin
+        `outer`, and what comes after the `submit` does not run; so does ``asyncio.timeout`` around
+        it. Cancelled before the call has begun, it has submitted nothing.
+
+        Args:
+            key: the name of the call, unique in this run; `None` asks for a fresh one.
+            call: what to call: a function, not what calling it gives.
+            *args: its positional arguments; for keyword arguments use `functools.partial`.
+            on_collision: what to do when the key is taken: `"raise"`, or `"join"` to hand back the slot
+                that is there, once it is settled.
+
+        Returns:
+            the slot with the outcome.
+
+        Raises:
+            KeyTaken: the key is there already, and `on_collision` is `"raise"`.
+            RunnerNotStarted: the runner is not started.
+            RunnerClosed: the runner has closed, or is closing.
+            TypeError: `call` is a coroutine object, an async generator or not callable; or the key
+                cannot be hashed.
+            ValueError: `on_collision` is neither of the two.
+        """
+        check_choice("on_collision", on_collision, ("raise", "join"))
+        work = read_call(call, args)
+        run = self._running(key)
+        await run.home.pass_by()
+        if on_collision == "join" and (there := self._to_join(run, key)) is not None:
+            await there.wait(None)
+            return there
+        slot = run.claim(key, work)
+        onward = await run.carriers.carry_out(
+            slot,
+            work,
+            Carrier(run.backend.current_task()),
+            in_own_task=False,
+        )
+        if onward is not None:
+            try:
+                raise onward
+            finally:
+                del onward
+        return slot
