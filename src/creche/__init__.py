@@ -65,7 +65,10 @@ __all__ = [
 ]
 
 # Tracebacks, pickles and the docs name the public place. An alias and an object have none.
-for _name in __all__:
-    if _name not in {"Origin", "flow"}:
-        globals()[_name].__module__ = __name__
-del _name
+def _publish() -> None:
+    for name in __all__:
+        if name not in {"Origin", "flow"}:
+            globals()[name].__module__ = __name__
+
+
+_publish()

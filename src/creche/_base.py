@@ -122,7 +122,7 @@ class BaseTaskRunner(abc.ABC):
             an equal runner that shares nothing with this one but the objects in its settings.
         """
         copy = object.__new__(type(self))
-        copy.__dict__.update(self._settings())
+        copy.__setstate__(self._settings())
         return copy
 
     def _settings(self) -> dict[str, Any]:
@@ -133,7 +133,7 @@ class BaseTaskRunner(abc.ABC):
         return self._settings()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+        vars(self).update(state)
 
     def __eq__(self, other: object) -> bool:
         if self is other:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Hashable
 from functools import partial
-from typing import Any, cast, final
+from typing import Any, final
 
 from ._announce import Announcer
 from ._call import Call, name_of
@@ -128,7 +128,7 @@ class Board:
             TypeError: the key cannot be hashed.
         """
         if isinstance(key, Slot):
-            return cast("Slot[Any]", key)
+            return key
         slot = self.look_up(key)
         if slot is None:
             raise UnknownKey(key)

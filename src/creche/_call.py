@@ -145,8 +145,8 @@ def name_of(fn: object) -> str:
 
 def _unwrap(fn: object) -> object:
     while isinstance(fn, functools.partial):
-        fn = fn.func  # pyright: ignore[reportUnknownMemberType,reportUnknownVariableType]
-    return fn  # pyright: ignore[reportUnknownVariableType]
+        fn = fn.func
+    return fn
 
 
 def _is_async_generator(fn: object) -> bool:

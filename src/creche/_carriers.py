@@ -1,110 +1,41 @@
-"""Carriers: the tasks of a run that carry out calls.
+"""Carriers: the tasks of a run that take calls from the queue and carry them out.
 
-What it is for: taking calls from the queue, running their bodies inside a scope of their own, and
-settling what came of it by the capture rule. On trio a carrier carries call after call, and waits
-idle for the next; on asyncio each call has a task of its own, since there code can keep a task and
-cancel it when another call's work is long in it.
+What it is for: getting a carrier to each call that has a place. On trio a carrier carries call after
+call, and waits idle for the next; on asyncio each call has a task of its own, since there code can
+keep a task and cancel it when another call's work is long in it.
 
-What it does not know: keys, who waits, how the run is opened and closed. It is told to `halt`.
+What it does not know: how a call is carried out, keys, how the run is opened and closed.
 
-Invariant: a call that was taken from the queue is settled before its carrier takes another or ends,
-unless Ctrl-C hits between two lines of this file; then the run ends, and what is open is swept.
+Invariant: a call that was taken from the queue is settled before its carrier takes another or ends.
 A carrier whose enclosing scope is cancelled starts nothing more: it looks between calls, outside the
 call's own scope.
+
+Why the carriers are reused on trio: a task of the nursery costs most of what a call costs there.
+What a call leaves behind in the task, a lock that it holds for ever, say, is then the next call's.
 """
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable
-from functools import partial
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
-from outcome import Error, Outcome, Value
-
-from ._backend import Backend, Nursery, Scope
+from ._backend import Backend, Nursery
 from ._board import Board
-from ._call import Call, run_in_context
-from ._capture import classify, fatal_part
-from ._events import Place
+from ._call import Call
+from ._carrier import Carrier
+from ._halting import Halting
+from ._performing import Performer
 from ._queue import Queue
 from ._slot import Slot
-from ._states import Origin, State
-
-# What trio and anyio allow by default, too. An unbounded runner is unbounded on the loop; ten thousand
-# plain functions do not get ten thousand threads.
-DEFAULT_THREADS = 40
 
 # A carrier that is given call after call lets the others run at least this often. Arbitrary: rare
 # enough to cost little, often enough that calls which never wait do not hold up the loop.
 _YIELD_EVERY = 16
 
 _TASK_NAME = "creche carrier"
-_NOT_RETURNED = object()
 
-
-@final
-class Halt(NamedTuple):
-    """Why a run takes and starts nothing more."""
-
-    origin: Origin
-    reason: str
-
-
-@final
-class Carrier:
-    """Who carries out a call: a task, and the scope that its present call runs in.
-
-    Attributes:
-        task: the task, only ever compared.
-        place: where the body of the present call runs.
-        handed: the call that an idle carrier is woken for; `None` when it is to end.
-    """
-
-    __slots__ = ("_request", "_scope", "_wake", "handed", "place", "task")
-
-    def __init__(self, task: object) -> None:
-        self.task = task
-        self.place: Place = "loop"
-        self.handed: tuple[Slot[Any], Call] | None = None
-        self._wake: Callable[[], object] | None = None
-        self._scope: Scope | None = None
-        self._request: tuple[Origin, str] | None = None
-
-    def take(self, scope: Scope, place: Place) -> None:
-        """Begin with a call, whose body runs inside a scope."""
-        self._scope = scope
-        self._request = None
-        self.place = place
-
-    def cancel(self, origin: Origin, reason: str, /) -> None:
-        """Cancel the body of the call; the first reason stands."""
-        if self._request is None and self._scope is not None:
-            self._request = (origin, reason)
-            self._scope.cancel()
-
-    @property
-    def request(self) -> tuple[Origin, str]:
-        """Why the scope of the call was cancelled."""
-        assert self._request is not None, "nobody else holds the scope"
-        return self._request
-
-    def hand(self, work: tuple[Slot[Any], Call] | None) -> None:
-        """Wake the idle carrier with a call, or with `None` to let it end."""
-        self.handed = work
-        if self._wake is not None:
-            self._wake()
-
-    def enroll(self, wake: Callable[[], object]) -> bool:
-        """Park idle; part of the protocol between a loop and what is waited for."""
-        self._wake = wake
-        return True
-
-    def withdraw(self, wake: Callable[[], object]) -> None:
-        """Cancelled while idle."""
-        del wake
-        self._wake = None
+Work = tuple[Slot[Any], Call]
 
 
 @final
@@ -112,37 +43,36 @@ class Carriers:
     """All the carriers of one run.
 
     Attributes:
-        halted: set once nothing new may start, with the origin of what is dropped and cancelled.
-        crashes: what calls raised that is no `Exception`; the host raises it.
-        failures: with `on_error="cancel"`, the slots that have failed, in the order of failing.
         live: how many carriers there are.
     """
 
-    def __init__(  # noqa: PLR0913 - what a run consists of
+    def __init__(  # noqa: PLR0913 - the parts of a run meet here
         self,
         backend: Backend,
         nursery: Nursery,
         board: Board,
         queue: Queue,
+        halting: Halting,
+        performer: Performer,
         *,
-        threads: int,
-        cancel_on_failure: bool,
         when_drained: Callable[[], object],
+        when_stalled: Callable[[], object],
     ) -> None:
-        self.halted: Halt | None = None
-        self.crashes: list[BaseException] = []
-        self.failures: list[Slot[Any]] = []
         self.live = 0
         self._backend = backend
         self._nursery = nursery
         self._board = board
         self._queue = queue
-        self._threads = backend.make_limiter(threads)
-        self._thread_guards: dict[Scope, Slot[Any]] = {}
-        self._cancel_on_failure = cancel_on_failure
+        self._halting = halting
+        self._performer = performer
         self._when_drained = when_drained
+        self._when_stalled = when_stalled
         # Used as a stack: the one that was busy last is the one whose stack is warm.
         self._idle: dict[Carrier, None] = {}
+        # The tasks that carry out a call now, each with whether it waits for another call; and how
+        # many calls have a place and do not wait so.
+        self._parked: dict[object, bool] = {}
+        self._busy = 0
         self._leaving = False
 
     @property
@@ -152,7 +82,7 @@ class Carriers:
 
     def fetch(self) -> None:
         """A call was queued, or a place came free: get a carrier to it, if it is its turn."""
-        work = self._queue.next()
+        work = self._next()
         if work is None:
             return
         context = work[1].context
@@ -172,33 +102,30 @@ class Carriers:
             self._idle.popitem()[0].hand(None)
         if self.live == 0:
             self._when_drained()
+        self._look_for_stall()
 
-    def halt(self, origin: Origin, reason: str, *, cancel: bool = True) -> None:
-        """Start nothing more: drop what is pending, and cancel what runs, the body included.
+    def note_parked(self, task: object, *, parked: bool) -> None:
+        """A task begins or ends to wait for a slot; heeded if it is one that carries out a call.
 
         Args:
-            origin: where it comes from; the first halt stands.
-            reason: why, as a sentence.
-            cancel: False when an enclosing scope does the cancelling.
+            task: any task.
+            parked: whether it waits from now on.
         """
-        if self.halted is None:
-            self.halted = Halt(origin, reason)
-            for slot in self._queue.drop_all():
-                self._board.cancel(slot, "closed", f"the runner was closing: {reason}")
-        if cancel:
-            self._nursery.cancel_scope.cancel()
+        if task in self._parked:
+            self._parked[task] = parked
+            self._busy += -1 if parked else 1
+            self._look_for_stall()
 
-    def abandon_threads(self) -> list[Slot[Any]]:
-        """From now on a cancelled call in a thread ends without waiting for the thread.
+    async def carry_here(self, slot: Slot[Any], call: Call) -> BaseException | None:
+        """Carry a call out in the running task, which is not ours; see `Performer.perform`."""
+        self._busy += 1
+        try:
+            return await self._perform(slot, call, Carrier(self._backend.current_task()), own=False)
+        finally:
+            self._busy -= 1
+            self._look_for_stall()
 
-        Returns:
-            the slots of the calls that run in threads now.
-        """
-        for guard in self._thread_guards:
-            guard.shield = False
-        return list(self._thread_guards.values())
-
-    async def _carry(self, work: tuple[Slot[Any], Call] | None) -> None:
+    async def _carry(self, work: Work | None) -> None:
         """The body of a carrier's task."""
         carrier = Carrier(self._backend.current_task())
         streak = 0
@@ -209,6 +136,7 @@ class Carriers:
                 finally:
                     work = None
                     self._queue.release()
+                    self._busy -= 1
                 if onward is not None:
                     try:
                         raise onward
@@ -220,20 +148,20 @@ class Carriers:
                 work = await self._next_work(carrier, streak)
         finally:
             self.live -= 1
-            if self.halted is None:
+            if self._halting.halted is None:
                 self.fetch()
             if self._leaving and self.live == 0:
                 self._when_drained()
+            self._look_for_stall()
 
-    async def _next_work(self, carrier: Carrier, streak: int) -> tuple[Slot[Any], Call] | None:
+    async def _next_work(self, carrier: Carrier, streak: int) -> Work | None:
         backend = self._backend
-        work = self._queue.next()
+        work = self._next()
         if work is not None:
-            context = work[1].context
-            switched = backend.set_context(carrier.task, context)
+            switched = backend.set_context(carrier.task, work[1].context)
             if switched or streak % _YIELD_EVERY == 0:
                 await backend.shielded_checkpoint()
-        elif self.halted is None and not self._leaving:
+        elif self._halting.halted is None and not self._leaving:
             self._idle[carrier] = None
             try:
                 await backend.park(carrier)
@@ -249,163 +177,40 @@ class Carriers:
         carrier: Carrier,
     ) -> BaseException | None:
         """Carry a call out, unless it was cancelled on the way here, or nothing may start."""
+        halting = self._halting
         if self._backend.current_effective_deadline() == -math.inf:
-            self.halt("outer", "a scope around the runner was cancelled", cancel=False)
+            halting.halt("outer", "a scope around the runner was cancelled", cancel=False)
         if slot.done:
             return None
-        if self.halted is not None:
-            self._board.cancel(slot, "closed", f"the runner was closing: {self.halted.reason}")
+        if halting.halted is not None:
+            self._board.cancel(slot, "closed", halting.why_dropped())
             return None
-        return await self.carry_out(slot, call, carrier)
+        return await self._perform(slot, call, carrier, own=True)
 
-    async def carry_out(
+    async def _perform(
         self,
         slot: Slot[Any],
         call: Call,
         carrier: Carrier,
         *,
-        in_own_task: bool = True,
+        own: bool,
     ) -> BaseException | None:
-        """Run the body of a call, and settle its slot by the capture rule.
-
-        Args:
-            slot: a pending slot.
-            call: its call.
-            carrier: whose task this is.
-            in_own_task: False when the task is not ours but the submitter's: then a cancellation
-                by asyncio's own means (``asyncio.timeout`` around the submit) is meant for
-                the submitter.
-
-        Returns:
-            the cancellation that must travel on, for the caller to raise again in this very task;
-            `None` when the task may go on to other work.
-        """
-        backend, board = self._backend, self._board
-        scope = backend.open_scope()
-        native = backend.native_cancels()
-        value: Any = _NOT_RETURNED
-        raised: BaseException | None = None
-        board.begin(slot, carrier)
-        carrier.take(scope, call.place)
-        if board.announcer.hears:
-            board.tell("call_admitted", slot, call.place)
+        # A sequential call may be carried out in the very task of another, which goes on after it.
+        outer = self._parked.get(carrier.task)
+        self._parked[carrier.task] = False
         try:
-            with scope:
-                if call.is_async:
-                    if board.announcer.hears:
-                        board.tell("call_started", slot, "loop")
-                    if in_own_task:
-                        value = await call.fn(*call.args)
-                    else:
-                        value = await run_in_context(call)
-                else:
-                    came = await self._in_thread(slot, call)
-                    if isinstance(came, Error):
-                        # Not raised here: no coroutine lets a StopIteration through.
-                        raised = came.error
-                    elif inspect.isawaitable(came.value):
-                        value = await came.value
-                    else:
-                        value = came.value
-        except BaseException as exc:  # noqa: BLE001 - stored; what must travel on is handed back
-            raised = exc
-        # The scope is closed: what is cancelled now was cancelled from outside.
-        try:
-            if raised is not None:
-                return self._settle_raised(slot, raised, native, in_own_task=in_own_task)
-            if value is _NOT_RETURNED:
-                board.cancel(slot, *carrier.request)
-            else:
-                board.settle(slot, State.COMPLETED, value)
-            return None
+            return await self._performer.perform(slot, call, carrier, in_own_task=own)
         finally:
-            if in_own_task:
-                backend.forget_native_cancels(native)
-            del raised  # it holds this frame
+            if outer is None:
+                del self._parked[carrier.task]
 
-    def carry_out_inline(self, slot: Slot[Any], call: Call) -> None:
-        """Run a plain call here and now, without a thread; it blocks the loop as any function does.
+    def _next(self) -> Work | None:
+        work = self._queue.next()
+        if work is not None:
+            self._busy += 1
+        return work
 
-        Args:
-            slot: a pending slot.
-            call: its call.
-
-        Raises:
-            BaseException: what the call raised that is no `Exception`; it is raised where it happened.
-        """
-        board = self._board
-        carrier = Carrier(self._backend.current_task())
-        board.begin(slot, carrier)
-        if board.announcer.hears:
-            board.tell("call_admitted", slot, "loop")
-            board.tell("call_started", slot, "loop")
-        try:
-            value = call.fn(*call.args)
-        except Exception as exc:  # noqa: BLE001 - stored
-            self._settle_failed(slot, State.FAILED, exc)
-        except BaseException as exc:
-            board.settle(slot, State.CRASHED, exc)
-            raise
-        else:
-            board.settle(slot, State.COMPLETED, value)
-
-    def _settle_raised(
-        self,
-        slot: Slot[Any],
-        raised: BaseException,
-        native: int,
-        *,
-        in_own_task: bool,
-    ) -> BaseException | None:
-        backend, board = self._backend, self._board
-        enclosing_cancelled = backend.current_effective_deadline() == -math.inf or (
-            not in_own_task and backend.native_cancels() > native
-        )
-        verdict = classify(raised, backend.cancelled, enclosing_cancelled=enclosing_cancelled)
-        if verdict.state is State.CANCELLED:
-            assert verdict.origin is not None
-            if verdict.origin == "foreign":
-                board.cancel(slot, "foreign", "a cancellation came out of it that nobody here made")
-            elif self.halted is not None:
-                board.cancel(slot, *self.halted)
-            else:
-                board.cancel(slot, "outer", "a scope around the runner was cancelled")
-            return verdict.onward
-        assert verdict.error is not None
-        self._settle_failed(slot, verdict.state, verdict.error)
-        return verdict.onward
-
-    def _settle_failed(self, slot: Slot[Any], state: State, error: BaseException) -> None:
-        """Settle a call that failed or crashed, and end the run if that is what it means."""
-        self._board.settle(slot, state, error)
-        what = f"call {slot.key!r} raised {type(error).__name__}"
-        if state is State.CRASHED:
-            self.crashes.append(fatal_part(error))
-            self.halt("closed", what)
-        elif self._cancel_on_failure:
-            self.failures.append(slot)
-            self.halt("closed", what)
-
-    async def _in_thread(self, slot: Slot[Any], call: Call) -> Outcome[Any]:
-        backend, board = self._backend, self._board
-        async with self._threads:
-            if board.announcer.hears:
-                board.tell("call_started", slot, "thread")
-            guard = backend.open_scope(shield=True)
-            self._thread_guards[guard] = slot
-            try:
-                return await backend.run_in_thread(
-                    partial(_captured, call.fn, call.args),
-                    f"creche {slot.key!r}",
-                    guard,
-                )
-            finally:
-                del self._thread_guards[guard]
-
-
-def _captured(fn: Callable[..., Any], args: tuple[Any, ...]) -> Outcome[Any]:
-    """What a plain function does, as an outcome: no transport ever carries its exceptions."""
-    try:
-        return Value(fn(*args))
-    except BaseException as exc:  # noqa: BLE001 - handed over, whatever it is
-        return Error(exc)
+    def _look_for_stall(self) -> None:
+        """At the exit: when every call waits for another, somebody waits for what cannot come."""
+        if self._leaving and self._busy == 0:
+            self._when_stalled()

@@ -12,8 +12,7 @@ started, finished. A call that ends before it starts leaves out the ones in the 
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
-from typing import Literal, final
+from typing import Literal, NamedTuple
 
 from ._states import State
 
@@ -21,9 +20,7 @@ Place = Literal["loop", "thread"]
 """Where the body of a call runs."""
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class CallEvent:
+class CallEvent(NamedTuple):
     """Something happened to one call.
 
     Attributes:
@@ -47,9 +44,7 @@ class CallEvent:
     error: BaseException | None = None
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class RunnerEvent:
+class RunnerEvent(NamedTuple):
     """A runner was started, or has closed.
 
     Attributes:

@@ -32,12 +32,14 @@ from ._backend import Backend
 from ._board import Board
 from ._call import Call
 from ._capture import fatal_part, leaves, split
-from ._carriers import DEFAULT_THREADS, Carriers
+from ._carriers import Carriers
 from ._errors import RunnerClosed, UnknownKey
 from ._events import RunnerEvent
 from ._ki import protected
 from ._log import logger
+from ._halting import Halting
 from ._options import Options
+from ._performing import Performer
 from ._queue import Queue
 from ._slot import Slot
 from ._states import Origin, State
@@ -45,6 +47,10 @@ from ._statistics import Statistics
 from ._waiting import LoopHome
 
 T = TypeVar("T")
+
+# What trio and anyio allow by default, too. An unbounded runner is unbounded on the loop; ten thousand
+# plain functions do not get ten thousand threads.
+DEFAULT_THREADS = 40
 
 # How many failures that nobody read are spelled out in the log.
 _SPELLED_OUT = 10
@@ -62,11 +68,13 @@ class Run:
         slots: a read-only view of the board.
     """
 
+    halting: Halting
+    performer: Performer
     carriers: Carriers
 
     def __init__(self, name: str, options: Options, backend: Backend, *, workers: int | None) -> None:
         self.backend = backend
-        self.home = LoopHome(backend)
+        self.home = LoopHome(backend, self._note_parked)
         self._announcer = Announcer(options.instruments)
         self.board = Board(
             self.home,
@@ -87,14 +95,23 @@ class Run:
     async def open(self) -> None:
         """Open the nursery. Not a checkpoint."""
         self._nursery = await self._manager.__aenter__()
+        self.halting = Halting(self._nursery, self.board, self.queue)
+        self.performer = Performer(
+            self.backend,
+            self.board,
+            self.halting,
+            threads=self._workers or DEFAULT_THREADS,
+            cancel_on_failure=self._options.on_error == "cancel",
+        )
         self.carriers = Carriers(
             self.backend,
             self._nursery,
             self.board,
             self.queue,
-            threads=self._workers or DEFAULT_THREADS,
-            cancel_on_failure=self._options.on_error == "cancel",
+            self.halting,
+            self.performer,
             when_drained=self._shut_intake,
+            when_stalled=self._give_up_reservations,
         )
         self._intake_open = True
         self._tell("runner_started")
@@ -126,7 +143,7 @@ class Run:
         Raises:
             RunnerClosed: the run takes no more calls.
         """
-        halted = self.carriers.halted
+        halted = self.halting.halted
         if halted is not None:
             msg = f"cannot submit {key!r}: the runner is closing ({halted.reason})"
             raise RunnerClosed(msg)
@@ -253,7 +270,7 @@ class Run:
             BaseException: what this module's head says.
         """
         if exc is not None:
-            self.carriers.halt(*self._why_halt(exc))
+            self.halting.halt(*self._why_halt(exc))
         self.carriers.leave()
         escaped: BaseException | None = None
         try:
@@ -279,13 +296,26 @@ class Run:
             return "outer", "the body of the runner was interrupted"
         return "closed", f"the body of the runner raised {type(exc).__name__}"
 
+    def _note_parked(self, task: object, parked: bool) -> None:  # noqa: FBT001
+        self.carriers.note_parked(task, parked=parked)
+
+    def _give_up_reservations(self) -> None:
+        """Nothing is left at the exit but calls that wait: what they wait for will not come."""
+        if self.board.reserved:
+            for slot in self.board.open_slots():
+                if slot.reserved:
+                    self._lose(slot)
+
     def _shut_intake(self) -> None:
         self._intake_open = False
 
     def _sweep(self) -> None:
         for slot in self.board.open_slots():
-            what = "nothing was submitted under it" if slot.reserved else "it did not get to run"
-            self.board.cancel(slot, "lost", f"the run has ended, and {what}")
+            self._lose(slot)
+
+    def _lose(self, slot: Slot[Any]) -> None:
+        what = "nothing was submitted under it" if slot.reserved else "it did not get to run"
+        self.board.cancel(slot, "lost", f"the run has ended, and {what}")
 
     async def _raise_what_is_due(
         self,
@@ -296,7 +326,7 @@ class Run:
         cancellation: BaseException | None = None
         if escaped is not None:
             cancellation, escaped = split(escaped, self.backend.cancelled)
-        crashes = list(self.carriers.crashes)
+        crashes = list(self.performer.crashes)
         if escaped is not None:
             crashes.append(escaped)
         if crashes:
@@ -304,14 +334,14 @@ class Run:
                 crashes.insert(0, exc)
             self._raise_crash(crashes, exc)
             return
-        if self.carriers.failures:
+        if self.performer.failures:
             raise self._failures(exc)
         if exc is not None:
             return
         if cancellation is not None:
             # Nurseries wrap it; alone it says the same, and code after us may expect it bare.
             raise next(leaves(cancellation))
-        if self.carriers.halted is not None:
+        if self.halting.halted is not None:
             # Calls were dropped because a scope around us was cancelled: it goes on outwards.
             await self.backend.checkpoint_if_cancelled()
 
@@ -319,13 +349,13 @@ class Run:
         crash = BaseExceptionGroup("the runner crashed", crashes)
         if all(isinstance(leaf, Exception) for leaf in leaves(crash)):
             raise crash  # a fault of creche itself: hide nothing
-        crash = fatal_part(crash)
-        if crash is not exc:
-            raise crash
+        fatal = fatal_part(crash)
+        if fatal is not exc:
+            raise fatal
 
     def _failures(self, exc: BaseException | None) -> BaseException:
         errors: list[Exception] = []
-        for slot in self.carriers.failures:
+        for slot in self.performer.failures:
             slot.mark_read()
             error = slot.peek_error()
             assert isinstance(error, Exception)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Hashable, Iterable
 from functools import partial
-from typing import Any, Generic, TypeVar, final
+from typing import Any, Generic, TypeVar, cast, final
 
 from outcome import Outcome
 
@@ -111,11 +111,12 @@ class Mapping(Generic[Item, T]):
     async def _pull(self) -> Item:
         if self._iterator is not None:
             await self._run.home.pass_by()
-            return next(self._iterator, _END)
+            return cast("Item", next(self._iterator, _END))
         assert self._aiterator is not None
-        item = _END
+        item: Item = _END
         # A source may take its time over the next item; a failure does not wait for that.
-        with self._run.backend.open_scope() as self._pulling:
+        self._pulling = self._run.backend.open_scope()
+        with self._pulling:
             item = await anext(self._aiterator, _END)
         self._pulling = None
         return item
@@ -167,8 +168,8 @@ class Mapping(Generic[Item, T]):
 
 def _iterators(items: object) -> tuple[Any, AsyncIterator[Any] | None]:
     if isinstance(items, AsyncIterable):
-        return None, aiter(items)  # pyright: ignore[reportUnknownArgumentType,reportUnknownVariableType]
+        return None, aiter(items)
     if isinstance(items, Iterable):
-        return iter(items), None  # pyright: ignore[reportUnknownArgumentType,reportUnknownVariableType]
+        return iter(items), None
     msg = f"map needs an iterable or an async iterable to pull items from, not {items!r}"
     raise TypeError(msg)

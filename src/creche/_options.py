@@ -4,15 +4,15 @@ What it is for: an option is spelled, explained and checked once, here; runners 
 
 What it does not know: what the settings do.
 
-Invariant: an `Options` that exists is valid. A check raises at the call that is wrong, and its
+Invariant: what `read_options` gives is valid. A check raises at the call that is wrong, and its
 message names the option, what was given, and what is allowed.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, Literal, final
+from collections.abc import Iterable
+from typing import Any, Literal, NamedTuple
 
 from ._events import EVENT_NAMES
 
@@ -20,10 +20,8 @@ OnError = Literal["collect", "cancel"]
 OnCollision = Literal["raise", "join"]
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How a runner behaves; equal options, equal behaviour.
+class Options(NamedTuple):
+    """How a runner behaves; equal options, equal behaviour. Made by `read_options`.
 
     Attributes:
         max_workers: how many calls run at once; `None` for no limit.
@@ -33,26 +31,47 @@ class Options:
         instruments: who is told about what happens.
     """
 
-    max_workers: int | None = None
-    on_error: OnError = "collect"
-    retain: bool = True
-    instruments: tuple[Any, ...] = ()
+    max_workers: int | None
+    on_error: OnError
+    retain: bool
+    instruments: tuple[Any, ...]
 
-    def __post_init__(self) -> None:
-        if self.max_workers is not None:
-            check_count("max_workers", self.max_workers, cure="None means no limit")
-        check_choice("on_error", self.on_error, ("collect", "cancel"))
-        if not isinstance(self.retain, bool):
-            msg = f"retain must be True or False, not {self.retain!r}"
-            raise TypeError(msg)
-        try:
-            instruments = tuple(self.instruments)
-        except TypeError:
-            msg = f"instruments must be a sequence of instruments, not {self.instruments!r}"
-            raise TypeError(msg) from None
-        for one in instruments:
-            check_instrument(one)
-        object.__setattr__(self, "instruments", instruments)
+
+def read_options(
+    *,
+    max_workers: int | None,
+    on_error: OnError,
+    retain: bool,
+    instruments: Iterable[object],
+) -> Options:
+    """Check the options of a runner.
+
+    Args:
+        max_workers: how many calls run at once; `None` for no limit.
+        on_error: what a call that fails means for the others.
+        retain: whether settled calls stay on the board.
+        instruments: who is told about what happens.
+
+    Returns:
+        the options, valid.
+
+    Raises:
+        TypeError: an option is of the wrong type.
+        ValueError: an option has a value that is not allowed.
+    """
+    if max_workers is not None:
+        check_count("max_workers", max_workers, cure="None means no limit")
+    check_choice("on_error", on_error, ("collect", "cancel"))
+    if not isinstance(retain, bool):
+        msg = f"retain must be True or False, not {retain!r}"
+        raise TypeError(msg)
+    if not isinstance(instruments, Iterable):
+        msg = f"instruments must be a sequence of instruments, not {instruments!r}"
+        raise TypeError(msg)
+    listeners = tuple(instruments)
+    for one in listeners:
+        check_instrument(one)
+    return Options(max_workers, on_error, retain, listeners)
 
 
 def check_count(option: str, given: object, *, cure: str, least: int = 1) -> int:

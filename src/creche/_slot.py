@@ -43,9 +43,11 @@ class Home(Protocol):
 
     async def wait(self, slot: Slot[Any], timeout: float | None, /) -> bool:  # noqa: ASYNC109
         """Wait until the slot is settled; False when the time passed first."""
+        ...
 
     def in_loop(self) -> bool:
         """Whether this thread is running any event loop."""
+        ...
 
 
 class Carrying(Protocol):
@@ -56,6 +58,7 @@ class Carrying(Protocol):
 
     def cancel(self, origin: Origin, reason: str, /) -> None:
         """Cancel the body of the call."""
+        ...
 
 
 # Only enrolling takes it, and only for a moment: two threads that enroll at once must not both find

@@ -7,13 +7,10 @@ What it does not know: where the numbers come from.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import final
+from typing import NamedTuple
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class Statistics:
+class Statistics(NamedTuple):
     """How a run stands, or how it stood at its end; what `runner.statistics()` gives.
 
     Attributes:

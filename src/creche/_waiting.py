@@ -21,7 +21,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, final
 
-from ._backend import Backend
+from ._backend import Backend, Parkable
 from ._backends import any_loop_here, detect
 from ._slot import Slot
 
@@ -35,9 +35,10 @@ _YIELD_EVERY = 64
 class LoopHome:
     """Where the slots of one run live: its loop, while that runs."""
 
-    __slots__ = ("_backend", "_credit", "_thread")
+    __slots__ = ("_backend", "_credit", "_note_parked", "_thread")
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, note_parked: Callable[[object, bool], None]) -> None:
+        self._note_parked = note_parked
         self._backend: Backend | None = backend
         self._thread = threading.get_ident()
         self._credit = _YIELD_EVERY
@@ -85,11 +86,25 @@ class LoopHome:
             raise RuntimeError(msg)
         self._credit = _YIELD_EVERY
         if timeout is None:
-            await backend.park(slot)
+            await self.park(backend, slot)
             return True
         with backend.open_scope(deadline=backend.current_time() + timeout):
-            await backend.park(slot)
+            await self.park(backend, slot)
         return slot.done
+
+    async def park(self, backend: Backend, place: Parkable) -> None:
+        """Park the running task, and have it known meanwhile that its call waits for another.
+
+        Args:
+            backend: this run's.
+            place: what to wait for.
+        """
+        task = backend.current_task()
+        self._note_parked(task, True)  # noqa: FBT003
+        try:
+            await backend.park(place)
+        finally:
+            self._note_parked(task, False)  # noqa: FBT003
 
     def _here(self) -> Backend:
         """The backend to wait with, here and now.
@@ -169,7 +184,7 @@ class AsCompleted(Generic[T]):
             if not self._enrolled or self._backend is None:
                 await self._home.pass_by()
                 raise StopAsyncIteration
-            await self._backend.park(self)
+            await self._home.park(self._backend, self)
             if self._ready:
                 return self._ready.popleft()
         await self._home.pass_by()

@@ -113,7 +113,12 @@ def _in_loop() -> bool:
 
 
 def _poster() -> Callable[[Callable[[], object]], None]:
-    return asyncio.get_running_loop().call_soon_threadsafe
+    loop = asyncio.get_running_loop()
+
+    def post(fn: Callable[[], object]) -> None:
+        loop.call_soon_threadsafe(fn)
+
+    return post
 
 
 def _run(fn: Callable[[], Coroutine[Any, Any, Any]]) -> Any:  # noqa: ANN401

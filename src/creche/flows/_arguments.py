@@ -26,7 +26,7 @@ def slots_in(value: object) -> Iterator[Slot[Any]]:
         the value itself if it is a slot, or the slots inside its lists, tuples and dicts.
     """
     if isinstance(value, Slot):
-        yield cast("Slot[Any]", value)
+        yield value
     elif isinstance(value, (list, tuple)):
         for item in cast("tuple[object, ...]", value):
             yield from slots_in(item)
@@ -48,12 +48,11 @@ def with_values(value: Any) -> Any:  # noqa: ANN401 - whatever it is
         BaseException: what the call of a slot raised; see `Slot.result`.
     """
     if isinstance(value, Slot):
-        return cast("Slot[Any]", value).result()
+        return value.result()
     if next(slots_in(value), None) is None:
         return value
     if isinstance(value, dict):
-        items = cast("dict[Any, Any]", value).items()
-        return {key: with_values(item) for key, item in items}
+        return {key: with_values(item) for key, item in value.items()}
     replaced = [with_values(item) for item in value]
     if isinstance(value, list):
         return replaced

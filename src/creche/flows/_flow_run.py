@@ -98,7 +98,7 @@ class FlowRun:
         key = f"{name}[{next(self._numbers[name])}]"
         call = read_call(partial(_plain_body, fn, *with_values(arguments)), ())
         slot = self._run.claim(key, call)
-        self._run.carriers.carry_out_inline(slot, call)
+        self._run.performer.perform_inline(slot, call)
         return slot.result()
 
     async def call(self, slot: Slot[Any]) -> Any:  # noqa: ANN401
@@ -124,8 +124,8 @@ class FlowRun:
 
     def _halt(self, *, interrupted: bool, reason: str) -> None:
         if interrupted:
-            self._run.carriers.abandon_threads()
-        self._run.carriers.halt("outer" if interrupted else "closed", reason)
+            self._run.performer.abandon_threads()
+        self._run.halting.halt("outer" if interrupted else "closed", reason)
 
     def _submit(self, key: str, fn: Callable[..., Any], arguments: Arguments) -> Slot[Any]:
         upstream = dict.fromkeys(slots_in(arguments))

@@ -111,7 +111,7 @@ class Task(Generic[P, R, V]):
             if not isinstance(value, Iterable):
                 msg = f"task {self.name!r}: map needs iterables, not {value!r}; use submit for one call"
                 raise TypeError(msg)
-            columns.append(list(cast("Iterable[Any]", value)))
+            columns.append(list(value))
         lengths = {len(column) for column in columns}
         if len(lengths) > 1:
             found = ", ".join(str(len(column)) for column in columns)

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar, TypeVarTuple, Unpack, final, overload
 from creche._base import TaskConcurrencyType
 from creche._events import Instrument
 from creche._keyed import KeyedTaskRunner
-from creche._options import Options
+from creche._options import read_options
 from creche._slot import Slot
 
 T = TypeVar("T")
@@ -47,7 +47,12 @@ class ConcurrentTaskRunner(KeyedTaskRunner):
             TypeError: an option is of the wrong type.
             ValueError: `max_workers` is less than 1, or `on_error` is neither of the two.
         """
-        self._options = Options(max_workers, on_error, retain, tuple(instruments))
+        self._options = read_options(
+            max_workers=max_workers,
+            on_error=on_error,
+            retain=retain,
+            instruments=instruments,
+        )
 
     @property
     def concurrency_type(self) -> TaskConcurrencyType:

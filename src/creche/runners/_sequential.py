@@ -13,10 +13,9 @@ from typing import Any, Literal, TypeVar, TypeVarTuple, Unpack, final, overload
 
 from creche._base import TaskConcurrencyType
 from creche._call import read_call
-from creche._carriers import Carrier
 from creche._events import Instrument
 from creche._keyed import KeyedTaskRunner
-from creche._options import Options, check_choice
+from creche._options import check_choice, read_options
 from creche._slot import Slot
 
 T = TypeVar("T")
@@ -48,7 +47,12 @@ class SequentialTaskRunner(KeyedTaskRunner):
             TypeError: an option is of the wrong type.
             ValueError: `on_error` is neither of the two.
         """
-        self._options = Options(None, on_error, retain, tuple(instruments))
+        self._options = read_options(
+            max_workers=None,
+            on_error=on_error,
+            retain=retain,
+            instruments=instruments,
+        )
 
     @property
     def concurrency_type(self) -> TaskConcurrencyType:
@@ -114,12 +118,7 @@ class SequentialTaskRunner(KeyedTaskRunner):
             await there.wait(None)
             return there
         slot = run.claim(key, work)
-        onward = await run.carriers.carry_out(
-            slot,
-            work,
-            Carrier(run.backend.current_task()),
-            in_own_task=False,
-        )
+        onward = await run.carriers.carry_here(slot, work)
         if onward is not None:
             try:
                 raise onward

@@ -1,0 +1,219 @@
+"""Carrying out one call: its scope, its place, and what becomes of what comes out.
+
+What it is for: the body of a call runs inside a scope of its own, on the loop or in a thread; when that
+scope has closed, what came out is read by the capture rule and the slot is settled.
+
+What it does not know: where calls come from, which task does it; keys, waiters, the order of closing.
+
+Invariant: a call that was begun is settled when `perform` returns, unless Ctrl-C hits between two
+lines of this file; then the run ends, and what is open is swept.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast, final
+
+from outcome import Error, Value
+
+from ._backend import Backend, Scope
+from ._board import Board
+from ._call import Call, run_in_context
+from ._capture import classify, fatal_part
+from ._carrier import Carrier
+from ._halting import Halting
+from ._slot import Slot
+from ._states import State
+
+_NOT_RETURNED = object()
+
+
+@final
+class Performer:
+    """Carries out the calls of one run.
+
+    Attributes:
+        crashes: what calls raised that is no `Exception`; the host raises it.
+        failures: with `on_error="cancel"`, the slots that have failed, in the order of failing.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        board: Board,
+        halting: Halting,
+        *,
+        threads: int,
+        cancel_on_failure: bool,
+    ) -> None:
+        self.crashes: list[BaseException] = []
+        self.failures: list[Slot[Any]] = []
+        self._backend = backend
+        self._board = board
+        self._halting = halting
+        self._threads = backend.make_limiter(threads)
+        self._thread_guards: dict[Scope, Slot[Any]] = {}
+        self._cancel_on_failure = cancel_on_failure
+
+    def abandon_threads(self) -> list[Slot[Any]]:
+        """From now on a cancelled call in a thread ends without waiting for the thread.
+
+        Returns:
+            the slots of the calls that run in threads now.
+        """
+        for guard in self._thread_guards:
+            guard.shield = False
+        return list(self._thread_guards.values())
+
+    async def perform(
+        self,
+        slot: Slot[Any],
+        call: Call,
+        carrier: Carrier,
+        *,
+        in_own_task: bool = True,
+    ) -> BaseException | None:
+        """Run the body of a call, and settle its slot by the capture rule.
+
+        Args:
+            slot: a pending slot.
+            call: its call.
+            carrier: whose task this is.
+            in_own_task: False when the task is not ours but the submitter's: then a cancellation
+                by asyncio's own means (``asyncio.timeout`` around the submit) is meant for
+                the submitter.
+
+        Returns:
+            the cancellation that must travel on, for the caller to raise again in this very task;
+            `None` when the task may go on to other work.
+        """
+        backend, board = self._backend, self._board
+        scope = backend.open_scope()
+        native = backend.native_cancels()
+        value: Any = _NOT_RETURNED
+        raised: BaseException | None = None
+        board.begin(slot, carrier)
+        carrier.take(scope, call.place)
+        if board.announcer.hears:
+            board.tell("call_admitted", slot, call.place)
+        try:
+            with scope:
+                if call.is_async:
+                    if board.announcer.hears:
+                        board.tell("call_started", slot, "loop")
+                    if in_own_task:
+                        value = await call.fn(*call.args)
+                    else:
+                        value = await run_in_context(call)
+                else:
+                    came = await self._in_thread(slot, call)
+                    if isinstance(came, Error):
+                        # Not raised here: no coroutine lets a StopIteration through.
+                        raised = came.error
+                    else:
+                        value = came.unwrap()
+                        if inspect.isawaitable(value):
+                            value = await value
+        except BaseException as exc:  # noqa: BLE001 - stored; what must travel on is handed back
+            raised = exc
+        # The scope is closed: what is cancelled now was cancelled from outside.
+        try:
+            if raised is not None:
+                return self._settle_raised(slot, raised, native, in_own_task=in_own_task)
+            if value is _NOT_RETURNED:
+                board.cancel(slot, *carrier.request)
+            else:
+                board.settle(slot, State.COMPLETED, value)
+            return None
+        finally:
+            if in_own_task:
+                backend.forget_native_cancels(native)
+            del raised  # it holds this frame
+
+    def perform_inline(self, slot: Slot[Any], call: Call) -> None:
+        """Run a plain call here and now, without a thread; it blocks the loop as any function does.
+
+        Args:
+            slot: a pending slot.
+            call: its call.
+
+        Raises:
+            BaseException: what the call raised that is no `Exception`; it is raised where it happened.
+        """
+        board = self._board
+        carrier = Carrier(self._backend.current_task())
+        board.begin(slot, carrier)
+        if board.announcer.hears:
+            board.tell("call_admitted", slot, "loop")
+            board.tell("call_started", slot, "loop")
+        try:
+            value = call.fn(*call.args)
+        except Exception as exc:  # noqa: BLE001 - stored
+            self._settle_failed(slot, State.FAILED, exc)
+        except BaseException as exc:
+            board.settle(slot, State.CRASHED, exc)
+            raise
+        else:
+            board.settle(slot, State.COMPLETED, value)
+
+    def _settle_raised(
+        self,
+        slot: Slot[Any],
+        raised: BaseException,
+        native: int,
+        *,
+        in_own_task: bool,
+    ) -> BaseException | None:
+        backend, board = self._backend, self._board
+        enclosing_cancelled = backend.current_effective_deadline() == -math.inf or (
+            not in_own_task and backend.native_cancels() > native
+        )
+        verdict = classify(raised, backend.cancelled, enclosing_cancelled=enclosing_cancelled)
+        if verdict.state is State.CANCELLED:
+            assert verdict.origin is not None
+            if verdict.origin == "foreign":
+                board.cancel(slot, "foreign", "a cancellation came out of it that nobody here made")
+            elif self._halting.halted is not None:
+                board.cancel(slot, *self._halting.halted)
+            else:
+                board.cancel(slot, "outer", "a scope around the runner was cancelled")
+            return verdict.onward
+        assert verdict.error is not None
+        self._settle_failed(slot, verdict.state, verdict.error)
+        return verdict.onward
+
+    def _settle_failed(self, slot: Slot[Any], state: State, error: BaseException) -> None:
+        """Settle a call that failed or crashed, and end the run if that is what it means."""
+        self._board.settle(slot, state, error)
+        what = f"call {slot.key!r} raised {type(error).__name__}"
+        if state is State.CRASHED:
+            self.crashes.append(fatal_part(error))
+            self._halting.halt("closed", what)
+        elif self._cancel_on_failure:
+            self.failures.append(slot)
+            self._halting.halt("closed", what)
+
+    async def _in_thread(self, slot: Slot[Any], call: Call) -> Value[Any] | Error:
+        backend, board = self._backend, self._board
+        async with self._threads:
+            if board.announcer.hears:
+                board.tell("call_started", slot, "thread")
+            guard = backend.open_scope(shield=True)
+            self._thread_guards[guard] = slot
+            try:
+                body = partial(_captured, call.fn, call.args)
+                came = await backend.run_in_thread(body, f"creche {slot.key!r}", guard)
+                return cast("Value[Any] | Error", came)
+            finally:
+                del self._thread_guards[guard]
+
+
+def _captured(fn: Callable[..., Any], args: tuple[Any, ...]) -> Value[Any] | Error:
+    """What a plain function does, as an outcome: no transport ever carries its exceptions."""
+    try:
+        return Value(fn(*args))
+    except BaseException as exc:  # noqa: BLE001 - handed over, whatever it is
+        return Error(exc)
