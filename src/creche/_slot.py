@@ -177,7 +177,10 @@ class Slot(Generic[T_co]):
         if not self.done and not self._home.in_loop() and not self.block(timeout):
             msg = f"call {self._key!r} has not ended within {timeout} seconds; it goes on"
             raise TimeoutError(msg)
-        return self._unwrap()
+        try:
+            return self._unwrap()
+        finally:
+            del self  # see _unwrap
 
     def __await__(self) -> Generator[Any, Any, T_co]:
         return self._wait_for_result().__await__()
@@ -368,7 +371,7 @@ class Slot(Generic[T_co]):
         try:
             return self._unwrap()
         finally:
-            del self  # an exception that is raised from here must not hold the slot that holds it
+            del self  # see _unwrap
 
     def _unwrap(self) -> T_co:
         if self._state is State.COMPLETED:
@@ -377,7 +380,7 @@ class Slot(Generic[T_co]):
         try:
             raise error
         finally:
-            del self, error  # else a cycle: exception, traceback, frame, exception
+            del self, error  # else a cycle: the exception, its traceback, this frame, the slot
 
     def _error(self) -> BaseException:
         """The exception for one reader; of a settled slot that has no value."""

@@ -1,0 +1,118 @@
+"""What is run to check creche: ``nox`` alone runs what CI runs.
+
+What it is for: a session each for lint, types, tests, the lowest versions allowed, docs, and benchmarks.
+
+What it does not know: continuous integration. `.ci/run` is the command of the README.
+
+Invariant: a session installs what it needs from `pyproject.toml` and from nowhere else.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import nox
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+ROOT = Path(__file__).parent
+
+
+def answers(python: str, version: str) -> bool:
+    """Whether this is a Python of that version: a shim may be there with nothing behind it."""
+    code = "import sys; print('%d.%d' % sys.version_info[:2])"
+    try:
+        said = subprocess.run(  # noqa: S603 - a Python that was found on this machine
+            [python, "-c", code], capture_output=True, text=True, check=False, timeout=30
+        )
+    except OSError:
+        return False
+    return said.stdout.strip() == version
+
+
+def find_python(version: str) -> str | None:
+    """A Python of this version: the one that runs nox, one on the path, or one of pyenv's."""
+    if version == f"{sys.version_info[0]}.{sys.version_info[1]}":
+        return sys.executable
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    candidates = [shutil.which(f"python{version}")]
+    candidates += [str(path) for path in sorted(pyenv.glob(f"versions/{version}.*/bin/python"))]
+    return next((python for python in candidates if python and answers(python, version)), None)
+
+
+VERSIONS = nox.project.python_versions(PROJECT)
+PYTHONS = [python for version in VERSIONS if (python := find_python(version))]
+BASE = PYTHONS[0]
+
+nox.needs_version = ">=2025.5"
+nox.options.default_venv_backend = "venv"
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["lint", "types", "lowest", "tests", "coverage", "docs"]
+
+
+def group(name: str) -> list[str]:
+    """The packages of a dependency group."""
+    return nox.project.dependency_groups(PROJECT, name)
+
+
+@nox.session(python=BASE)
+def lint(session: nox.Session) -> None:
+    """Ruff: rules and format."""
+    session.install("-q", *group("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session(python=BASE)
+def types(session: nox.Session) -> None:
+    """Mypy and pyright on everything; the public names completely typed."""
+    session.install("-q", "-e", ".[cli]", *group("types"))
+    session.run("mypy")
+    session.run("pyright")
+    session.run("pyright", "--verifytypes", "creche", "--ignoreexternal")
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """The tests under coverage, on each Python that is there; the slow ones on the first only."""
+    session.install("-q", "-e", ".[cli]", *group("test"))
+    slow = [] if session.python == BASE else ["-m", "not slow"]
+    session.run("coverage", "run", "-m", "pytest", *slow, *session.posargs)
+
+
+@nox.session(python=BASE)
+def coverage(session: nox.Session) -> None:
+    """What the tests have covered, over all Pythons and loops; less than all of it fails."""
+    session.install("-q", *group("test"))
+    session.run("coverage", "combine")
+    session.run("coverage", "report")
+
+
+@nox.session(python=BASE)
+def lowest(session: nox.Session) -> None:
+    """The tests with the lowest versions that `pyproject.toml` allows."""
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        project = tomllib.load(file)["project"]
+    bounds = project["dependencies"] + project["optional-dependencies"]["cli"]
+    pins = [bound.replace(">=", "==") for bound in bounds]
+    session.install("-q", *pins, *group("test"))
+    session.install("-q", "--no-deps", "-e", ".")
+    session.run("pytest", "-m", "not slow", *session.posargs)
+
+
+@nox.session(python=BASE)
+def docs(session: nox.Session) -> None:
+    """The docs as HTML; a warning fails. Their programs are run by tests/test_docs.py."""
+    session.install("-q", "-e", ".[cli]", *group("docs"))
+    session.run("sphinx-build", "-q", "-W", "-n", "-b", "html", "docs", "docs/_build/html")
+
+
+@nox.session(python=BASE)
+def bench(session: nox.Session) -> None:
+    """The benchmarks; ``-- --quick`` takes two minutes."""
+    session.install("-q", "-e", ".", *group("bench"))
+    session.run("python", "tests/benchmarks/run.py", *session.posargs)

@@ -1,0 +1,409 @@
+"""Leaving `start()`: whatever happens, every slot is final, and what is due comes out."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import threading
+from typing import Any
+
+import anyio
+import pytest
+import trio
+from calls import Gate, fail, forever, give, settle_down
+
+from creche import (
+    BaseTaskRunner,
+    CallCancelled,
+    ConcurrentTaskRunner,
+    RunnerClosed,
+    SequentialTaskRunner,
+    State,
+    TaskConcurrencyType,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def runner() -> ConcurrentTaskRunner:
+    return ConcurrentTaskRunner()
+
+
+async def test_a_normal_exit_waits_for_every_call(runner: ConcurrentTaskRunner) -> None:
+    """Leaving the block waits, and the value is there."""
+    async with runner.start():
+        slot = runner.submit_nowait(1, anyio.sleep, 0.01)
+    assert slot.state is State.COMPLETED
+
+
+async def test_the_bodys_exception_comes_out_bare(runner: ConcurrentTaskRunner) -> None:
+    """The body's own exception is not wrapped, and cancels what runs and what waits."""
+    error = LookupError("body")
+    bounded = ConcurrentTaskRunner(max_workers=1)
+    with pytest.raises(LookupError) as caught:
+        async with bounded.start():
+            running = bounded.submit_nowait(1, forever)
+            pending = bounded.submit_nowait(2, forever)
+            await settle_down()
+            raise error
+    assert caught.value is error
+    assert error.__context__ is None
+    assert (running.origin, pending.origin) == ("closed", "closed")
+    assert "LookupError" in str(pending.reason)
+
+
+async def test_a_group_raised_by_the_body_stays_that_group(runner: ConcurrentTaskRunner) -> None:
+    """A group is an exception like any other."""
+    error = ExceptionGroup("mine", [ValueError(1)])
+    with pytest.raises(ExceptionGroup) as caught:
+        async with runner.start():
+            raise error
+    assert caught.value is error
+
+
+async def test_the_body_cancelled_before_its_first_checkpoint(runner: ConcurrentTaskRunner) -> None:
+    """Entering is no checkpoint; the first one in the block is where it ends."""
+    entered = False
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        async with runner.start():
+            entered = True
+            slot = runner.submit_nowait(1, forever)
+    assert entered
+    assert scope.cancelled_caught
+    assert (slot.state, slot.origin) == (State.CANCELLED, "closed")
+
+
+async def test_a_failed_call_stops_nobody(runner: ConcurrentTaskRunner) -> None:
+    """With `on_error="collect"` the run goes on."""
+    async with runner.start():
+        runner.submit_nowait(1, fail)
+        other = runner.submit_nowait(2, give, 2)
+        outcome = await runner.wait(1)
+    assert isinstance(outcome.error, ValueError)  # type: ignore[union-attr]
+    assert other.result() == 2
+
+
+async def test_unread_failures_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """At the exit one line names the keys of the failures that nobody has looked at."""
+    for retain in (True, False):
+        caplog.clear()
+        runner = ConcurrentTaskRunner(retain=retain)
+        with caplog.at_level(logging.ERROR, "creche"):
+            async with runner.start():
+                read = runner.submit_nowait("read", fail)
+                runner.submit_nowait("unread", fail)
+                with pytest.raises(ValueError, match="b"):
+                    await read
+        assert [record.name for record in caplog.records] == ["creche"]
+        assert "'unread'" in caplog.text
+        assert "'read'" not in caplog.text
+
+
+async def test_a_failure_cancels_the_rest_if_asked_to() -> None:
+    """With `on_error="cancel"` every failure is in the group, each with a note of its key."""
+    runner = ConcurrentTaskRunner(on_error="cancel")
+    body = False
+    with pytest.raises(ExceptionGroup) as caught:
+        async with runner.start():
+            runner.submit_nowait("bad", fail)
+            runner.submit_nowait("long", forever)
+            try:
+                await anyio.sleep_forever()
+            finally:
+                body = True
+    assert body
+    assert [type(error) for error in caught.value.exceptions] == [ValueError]
+    assert caught.value.exceptions[0].__notes__ == ["in call 'bad'"]
+    assert runner.slots["long"].origin == "closed"
+
+
+async def test_the_group_holds_the_bodys_own_failure_once() -> None:
+    """A body that reads the failed call raises the same exception: it is in the group once."""
+    runner = ConcurrentTaskRunner(on_error="cancel")
+    with pytest.raises(ExceptionGroup) as caught:
+        async with runner.start():
+            runner.submit_nowait("bad", fail)
+            with anyio.CancelScope(shield=True):
+                await runner.result("bad")
+    assert len(caught.value.exceptions) == 1
+
+    with pytest.raises(ExceptionGroup) as caught:
+        async with runner.start():
+            runner.submit_nowait("bad", fail)
+            try:
+                await anyio.sleep_forever()
+            finally:
+                raise LookupError
+    assert [type(error) for error in caught.value.exceptions] == [ValueError, LookupError]
+
+
+async def test_calls_may_submit_during_a_normal_exit(runner: ConcurrentTaskRunner) -> None:
+    """As in a nursery: only when nothing is left is the intake closed."""
+
+    async def chain(n: int) -> int:
+        await anyio.lowlevel.checkpoint()
+        if n:
+            runner.submit_nowait(n, chain, n - 1)
+        return n
+
+    async with runner.start():
+        runner.submit_nowait("first", chain, 5)
+    assert [slot.result() for slot in runner.slots.values()] == [5, 4, 3, 2, 1, 0]
+    with pytest.raises(RunnerClosed, match="start it again"):
+        runner.submit_nowait("late", give)
+
+
+async def test_nothing_new_starts_once_an_enclosing_scope_is_cancelled() -> None:
+    """A carrier whose call swallowed the cancellation does not begin the next one."""
+    runner = ConcurrentTaskRunner(max_workers=1)
+    begun: list[int] = []
+
+    async def stubborn(n: int) -> int:
+        begun.append(n)
+        with anyio.CancelScope(shield=True):
+            await anyio.sleep(1)
+        return n
+
+    with anyio.move_on_after(0.5):
+        async with runner.start():
+            for n in range(3):
+                runner.submit_nowait(n, stubborn, n)
+    assert begun == [0]
+    assert runner.slots[0].result() == 0
+    assert {runner.slots[n].origin for n in (1, 2)} == {"closed"}
+
+
+async def test_an_outer_cancellation_that_only_drops_calls_goes_on_outwards() -> None:
+    """The scope around a run is told that it cut something, although every running call returned."""
+    runner = ConcurrentTaskRunner(max_workers=1)
+    with anyio.CancelScope() as scope:
+        async with runner.start():
+
+            async def end_it() -> None:
+                scope.cancel()
+
+            runner.submit_nowait(1, end_it)
+            runner.submit_nowait(2, forever)
+    assert scope.cancelled_caught
+    assert runner.slots[1].state is State.COMPLETED
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_native_cancel_of_the_host(
+    runner: ConcurrentTaskRunner, anyio_backend_name: str, times: int
+) -> None:
+    """On asyncio, `Task.cancel` of the host ends the run, at the first and at the second time."""
+    if anyio_backend_name == "trio":
+        pytest.skip("trio has no native cancel")
+    releases = anyio.Event()
+
+    async def slow_to_end() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await releases.wait()
+
+    async def host() -> None:
+        async with runner.start():
+            runner.submit_nowait(1, slow_to_end)
+            await anyio.sleep_forever()
+
+    task = asyncio.ensure_future(host())
+    await settle_down()
+    task.cancel()
+    await settle_down()
+    if times == 2:
+        task.cancel()
+        await settle_down()
+    assert not task.done()
+    releases.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert runner.slots[1].origin == "outer"
+
+
+async def test_asyncio_timeout_around_a_run(
+    runner: ConcurrentTaskRunner, anyio_backend_name: str
+) -> None:
+    """asyncio's own timeouts work around a run, and leave no cancellation behind."""
+    if anyio_backend_name == "trio":
+        pytest.skip("asyncio.timeout is asyncio's")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            async with runner.start():
+                runner.submit_nowait(1, forever)
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+
+
+async def test_left_in_another_task(runner: ConcurrentTaskRunner) -> None:
+    """It is refused with a clear error, and the right task can still leave."""
+    opened = runner.start()
+    await opened.__aenter__()
+    errors: list[Exception] = []
+
+    async def leave() -> None:
+        try:
+            await opened.__aexit__(None, None, None)
+        except RuntimeError as exc:
+            errors.append(exc)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(leave)
+    assert "must be left in the task that entered it" in str(errors[0])
+    slot = runner.submit_nowait(1, give, 1)
+    await opened.__aexit__(None, None, None)
+    assert slot.result() == 1
+
+
+async def test_left_out_of_order(runner: ConcurrentTaskRunner) -> None:
+    """Two runners of one task are left inside out; the wrong order is refused, and mended."""
+    inner = ConcurrentTaskRunner()
+    outer_start, inner_start = runner.start(), inner.start()
+    await outer_start.__aenter__()
+    await inner_start.__aenter__()
+    with pytest.raises(RuntimeError, match="leave that one first"):
+        await outer_start.__aexit__(None, None, None)
+    await inner_start.__aexit__(None, None, None)
+    await outer_start.__aexit__(None, None, None)
+    with pytest.raises(RuntimeError, match="left before"):
+        await outer_start.__aexit__(None, None, None)
+
+
+@pytest.mark.trio
+async def test_left_before_a_nursery_inside() -> None:
+    """On trio a nursery that is still open inside is seen, and nothing is corrupted."""
+    runner = ConcurrentTaskRunner()
+    opened = runner.start()
+    await opened.__aenter__()
+    async with trio.open_nursery():
+        with pytest.raises(RuntimeError, match="nursery"):
+            await opened.__aexit__(None, None, None)
+    await opened.__aexit__(None, None, None)
+
+
+@pytest.mark.parametrize("outer_is_sequential", [True, False])
+async def test_two_runners_nested(outer_is_sequential: bool) -> None:
+    """Either way round, each keeps its own calls; the inner one ends first."""
+    kinds: list[Any] = [SequentialTaskRunner(), ConcurrentTaskRunner()]
+    outer, inner = kinds if outer_is_sequential else reversed(kinds)
+
+    async def inside(n: int) -> int:
+        async with inner.duplicate().start() as own:
+            return int(await own.result((await own.submit(n, give, n)).key))
+
+    async with outer.start():
+        async with inner.start():
+            await inner.submit("a", give, 1)
+            await outer.submit("b", inside, 2)
+            assert (await inner.result("a"), await outer.result("b")) == (1, 2)
+        assert not inner.is_started
+        assert outer.is_started
+
+
+async def test_a_second_start_while_started(runner: ConcurrentTaskRunner) -> None:
+    """It is refused, and the first run goes on."""
+    async with runner.start():
+        with pytest.raises(RuntimeError, match="started already"):
+            runner.start()
+        assert await runner.submit_nowait(1, give, 1) == 1
+
+
+async def test_a_runner_starts_again_empty(runner: ConcurrentTaskRunner) -> None:
+    """Slots stay readable after a run, until the next one begins with none."""
+    for value in (1, 2):
+        async with runner.start():
+            assert dict(runner.slots) == {}
+            runner.submit_nowait("a", give, value)
+        assert runner.slots["a"].result() == value
+
+
+class _Failing(BaseTaskRunner):
+    """A runner of somebody's own, which cannot be started the first time."""
+
+    def __init__(self) -> None:
+        self.attempts = 0
+        self.closed = 0
+
+    @property
+    def concurrency_type(self) -> TaskConcurrencyType:
+        return TaskConcurrencyType.PARALLEL
+
+    async def submit(self, key: Any, call: Any) -> None:
+        await call()
+
+    async def wait(self, key: Any, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        return None
+
+    async def _start(self, exit_stack: Any) -> None:
+        self.attempts += 1
+        exit_stack.callback(self._close)
+        if self.attempts == 1:
+            raise OSError("no room")
+
+    def _close(self) -> None:
+        self.closed += 1
+
+
+async def test_a_start_that_fails_leaves_the_runner_startable() -> None:
+    """The error is bare, what was opened is closed, and the next start works."""
+    runner = _Failing()
+    with pytest.raises(OSError, match="no room"):
+        async with runner.start():
+            raise AssertionError
+    assert (runner.is_started, runner.closed) == (False, 1)
+    async with runner.start() as started:
+        assert started is runner
+        assert runner.is_started
+    assert (runner.is_started, runner.closed) == (False, 2)
+    assert (runner.name, str(runner)) == ("_failing", "_Failing")
+
+
+async def test_a_reservation_nobody_fills_is_lost(runner: ConcurrentTaskRunner) -> None:
+    """At the exit it settles, also when a call waits for it; nobody waits for ever."""
+    gate = Gate()
+
+    async def wait_for_it() -> Any:
+        await gate()
+        return await runner.wait("never")
+
+    async with runner.start():
+        reserved = runner.reserve("never")
+        waiting = runner.submit_nowait("w", wait_for_it)
+        busy = runner.submit_nowait("busy", anyio.sleep, 0.01)
+        gate.open.set()
+    assert (reserved.state, reserved.origin) == (State.CANCELLED, "lost")
+    assert busy.state is State.COMPLETED
+    assert isinstance(waiting.result().error, CallCancelled)
+
+
+async def test_nothing_of_ours_is_left(runner: ConcurrentTaskRunner, real_time: None) -> None:
+    """After the exit no task, thread or timer of ours is there, and no slot is open."""
+    gc.collect()
+
+    def tasks() -> int:
+        try:
+            return len(asyncio.all_tasks())
+        except RuntimeError:
+            return trio.lowlevel.current_statistics().tasks_living
+
+    before, threads = tasks(), threading.active_count()
+    with anyio.move_on_after(0.05):
+        async with runner.start():
+            for n in range(20):
+                runner.submit_nowait(n, forever)
+            runner.submit_nowait("thread", len, "abc")
+            await runner.wait("thread")
+            await runner.wait(0, timeout=0.01)
+            async with runner.as_completed() as slots:
+                async for _ in slots:
+                    break
+    assert tasks() == before
+    assert threading.active_count() <= threads + 1  # the loop's own idle worker thread
+    assert all(slot.done for slot in runner.slots.values())
+    assert len(runner) == 0

@@ -1,0 +1,208 @@
+"""Ctrl-C, for real: a signal that hits the body, a call, or the exit of a run."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+import pytest
+import trio
+from calls import fail, forever
+
+from creche import ConcurrentTaskRunner, State
+
+
+def ctrl_c() -> None:
+    """What the terminal does."""
+    signal.raise_signal(signal.SIGINT)
+
+
+def run_trio(fn: Callable[[], Awaitable[Any]]) -> None:
+    trio.run(fn)
+
+
+def run_asyncio(fn: Callable[[], Any]) -> None:
+    asyncio.run(fn())
+
+
+both = pytest.mark.parametrize("run", [run_trio, run_asyncio])
+
+
+@both
+def test_in_the_body(run: Callable[[Any], None]) -> None:
+    """It comes out bare, and the calls are cancelled as from outside."""
+    runner = ConcurrentTaskRunner()
+
+    async def main() -> None:
+        async with runner.start():
+            runner.submit_nowait(1, forever)
+            await anyio.lowlevel.checkpoint()
+            await anyio.lowlevel.checkpoint()
+            ctrl_c()
+            await anyio.sleep_forever()
+
+    with pytest.raises(KeyboardInterrupt):
+        run(main)
+    assert (runner.slots[1].state, runner.slots[1].origin) == (State.CANCELLED, "outer")
+
+
+@both
+def test_in_a_call(run: Callable[[Any], None]) -> None:
+    """It comes out bare, and every slot is final."""
+    runner = ConcurrentTaskRunner()
+
+    async def press() -> None:
+        ctrl_c()
+        await anyio.sleep_forever()
+
+    async def main() -> None:
+        async with runner.start():
+            runner.submit_nowait(1, forever)
+            runner.submit_nowait(2, press)
+            await anyio.sleep_forever()
+
+    with pytest.raises(KeyboardInterrupt):
+        run(main)
+    assert all(slot.done for slot in runner.slots.values())
+
+
+@both
+def test_while_start_waits_at_its_end(run: Callable[[Any], None]) -> None:
+    """It is not lost: the calls are cancelled, and it comes out."""
+    runner = ConcurrentTaskRunner()
+
+    async def main() -> None:
+        async def press_later() -> None:
+            await anyio.wait_all_tasks_blocked()
+            ctrl_c()
+
+        async with anyio.create_task_group() as group:
+            async with runner.start():
+                runner.submit_nowait(1, forever)
+                group.start_soon(press_later)
+
+    with pytest.raises(BaseException) as caught:  # noqa: PT011 - sorted below
+        run(main)
+    flat: list[BaseException] = [caught.value]
+    while isinstance(flat[0], BaseExceptionGroup):
+        flat = list(flat[0].exceptions)
+    assert [type(error) for error in flat] == [KeyboardInterrupt]
+    assert (runner.slots[1].state, runner.slots[1].origin) == (State.CANCELLED, "outer")
+
+
+def test_while_start_waits_at_its_end_on_trio_comes_out_bare() -> None:
+    """trio delivers it to the main task, which is the host: bare, and once."""
+    runner = ConcurrentTaskRunner()
+
+    async def main() -> None:
+        trio.lowlevel.current_trio_token().run_sync_soon(ctrl_c)
+        async with runner.start():
+            runner.submit_nowait(1, forever)
+
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main)
+    assert runner.slots[1].done
+
+
+def test_out_of_a_callback_of_asyncio() -> None:
+    """A KeyboardInterrupt that leaves the loop itself still finds every slot final at the end."""
+    runner = ConcurrentTaskRunner(max_workers=2)
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    async def main() -> None:
+        async with runner.start():
+            for n in range(5):
+                runner.submit_nowait(n, forever)
+            asyncio.get_running_loop().call_later(0.01, interrupt)
+            await anyio.sleep_forever()
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(main())
+    assert all(slot.state is State.CANCELLED for slot in runner.slots.values())
+
+
+@both
+def test_together_with_a_call_that_crashes(run: Callable[[Any], None]) -> None:
+    """Two of them are one."""
+    runner = ConcurrentTaskRunner()
+
+    async def main() -> None:
+        async with runner.start():
+            runner.submit_nowait(1, fail, KeyboardInterrupt())
+            try:
+                await anyio.sleep_forever()
+            finally:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(main)
+
+
+def test_settling_cannot_be_torn_on_trio() -> None:
+    """Ctrl-C inside `settle` waits until it is through."""
+    runner = ConcurrentTaskRunner()
+    woken: list[bool] = []
+
+    async def main() -> None:
+        async with runner.start():
+            slot = runner.submit_nowait(1, anyio.sleep, 0)
+            assert slot.enroll(ctrl_c)  # runs inside settle, before the next waiter is woken
+            assert slot.enroll(lambda: woken.append(slot.done))
+            await anyio.sleep_forever()
+
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main)
+    assert woken == [True]
+    assert runner.slots[1].state is State.COMPLETED
+
+
+def test_a_loop_that_is_neither() -> None:
+    """Outside trio and asyncio `start()` says what to do."""
+    entering = ConcurrentTaskRunner().start().__aenter__()
+    with pytest.raises(RuntimeError, match=r"trio\.run or asyncio\.run"):
+        entering.send(None)
+
+
+def test_in_a_callback_of_asyncio() -> None:
+    """A callback is no task: it says so."""
+    errors: list[str] = []
+
+    def callback() -> None:
+        try:
+            ConcurrentTaskRunner().start().__aenter__().send(None)
+        except RuntimeError as exc:
+            errors.append(str(exc))
+
+    async def main() -> None:
+        asyncio.get_running_loop().call_soon(callback)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert "no task of it" in errors[0]
+
+
+def test_one_runner_on_one_loop_after_another() -> None:
+    """The loop is found out at each start; old slots stay readable under any loop."""
+    runner = ConcurrentTaskRunner()
+    old: list[Any] = []
+
+    async def main() -> None:
+        for slot in old:
+            assert await slot == 7
+            assert (await slot.wait(0)) is True
+        async with runner.start():
+            old.append(runner.submit_nowait("a", _seven))
+
+    for run in (run_trio, run_asyncio, run_trio):
+        run(main)
+    assert [slot.result() for slot in old] == [7, 7, 7]
+
+
+async def _seven() -> int:
+    return 7
