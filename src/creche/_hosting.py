@@ -188,9 +188,9 @@ class Run:
             slot.cancel_body(origin, reason)
             return True
         call = slot.pending_call
+        self.board.cancel(slot, origin, reason)
         if call is not None:
             self.queue.withdraw(call)
-        self.board.cancel(slot, origin, reason)
         return True
 
     async def call(self, slot: Slot[T]) -> T:

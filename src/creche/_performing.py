@@ -114,9 +114,9 @@ class Performer:
                         # Not raised here: no coroutine lets a StopIteration through.
                         raised = came.error
                     else:
-                        value = came.unwrap()
-                        if inspect.isawaitable(value):
-                            value = await value
+                        given = came.unwrap()
+                        # Cancelled in this await, it has returned nothing: not even `given`.
+                        value = await given if inspect.isawaitable(given) else given
         except BaseException as exc:  # noqa: BLE001 - stored; what must travel on is handed back
             raised = exc
         # The scope is closed: what is cancelled now was cancelled from outside.

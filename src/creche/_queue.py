@@ -67,7 +67,7 @@ class Queue:
         self.running -= 1
 
     def withdraw(self, call: Call) -> None:
-        """Note that this call was settled before it ran.
+        """Note that this call has been settled before it ran.
 
         Args:
             call: one that was pushed; nothing is to do if a carrier has it already.
