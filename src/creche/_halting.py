@@ -31,10 +31,12 @@ class Halting:
 
     Attributes:
         halted: the halt; `None` while the run goes on.
+        has_cancelled: whether the calls and the body were cancelled from here.
     """
 
     def __init__(self, nursery: Nursery, board: Board, queue: Queue) -> None:
         self.halted: Halt | None = None
+        self.has_cancelled = False
         self._nursery = nursery
         self._board = board
         self._queue = queue
@@ -52,6 +54,7 @@ class Halting:
             for slot in self._queue.drop_all():
                 self._board.cancel(slot, "closed", self.why_dropped())
         if cancel:
+            self.has_cancelled = True
             self._nursery.cancel_scope.cancel()
 
     def why_dropped(self) -> str:

@@ -8,20 +8,12 @@ What it does not know: what `submit` means to a runner, retries, flows.
 
 Invariant: when `close` is through, however it ends, every slot of the run is final.
 
-What comes out, first match:
-
-1.  what crashed (``KeyboardInterrupt``, ``SystemExit``, ... out of a call, or Ctrl-C during the exit):
-    bare if it is one thing, else in a group;
-2.  with `on_error="cancel"`, the failures, in a group, together with the body's own exception if that
-    is another one;
-3.  the body's own exception, bare;
-4.  the cancellation of a scope around the run.
-
-A body that the run itself has cancelled is not heard: what it was cancelled for comes out instead.
+What comes out of it in the end is decided in `_exit`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable
 from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType, TracebackType
@@ -31,12 +23,12 @@ from ._announce import Announcer
 from ._backend import Backend
 from ._board import Board
 from ._call import Call
-from ._capture import fatal_part, leaves, split
+from ._capture import leaves, split
 from ._carriers import Carriers
 from ._errors import RunnerClosed, UnknownKey
 from ._events import RunnerEvent
+from ._exit import log_unread, raise_what_is_due
 from ._ki import protected
-from ._log import logger
 from ._halting import Halting
 from ._options import Options
 from ._performing import Performer
@@ -51,9 +43,6 @@ T = TypeVar("T")
 # What trio and anyio allow by default, too. An unbounded runner is unbounded on the loop; ten thousand
 # plain functions do not get ten thousand threads.
 DEFAULT_THREADS = 40
-
-# How many failures that nobody read are spelled out in the log.
-_SPELLED_OUT = 10
 
 
 @final
@@ -90,6 +79,7 @@ class Run:
         self._manager: AbstractAsyncContextManager[Any, bool | None] = backend.open_nursery()
         self._nursery: Any = None
         self._intake_open = False
+        self._native = backend.native_cancels()
 
     @protected
     async def open(self) -> None:
@@ -260,15 +250,19 @@ class Run:
         return self.backend.is_innermost(self._nursery)
 
     @protected
-    async def close(self, exc: BaseException | None) -> None:
+    async def close(self, exc: BaseException | None) -> bool:
         """Leave the run: wait for all calls, or cancel them when the body raised.
 
         Args:
-            exc: what the body raised, if it did; when this returns, it is what must come out.
+            exc: what the body raised, if it did.
+
+        Returns:
+            whether `exc` is nothing but the run's own cancelling of its body, and must not come out.
 
         Raises:
-            BaseException: what this module's head says.
+            BaseException: what `_exit` finds due.
         """
+        cut = self.halting.has_cancelled
         if exc is not None:
             self.halting.halt(*self._why_halt(exc))
         self.carriers.leave()
@@ -283,10 +277,20 @@ class Run:
             self.home.leave()
         self._tell("runner_closed")
         try:
-            await self._raise_what_is_due(exc, escaped)
+            raise_what_is_due(self.performer, self.backend.cancelled, exc, escaped)
         finally:
             del escaped
-            self._log_unread()
+            log_unread(self._name, self.board)
+        if exc is None and self.halting.halted is not None:
+            # Calls were dropped because a scope around us was cancelled: that goes on outwards.
+            await self.backend.checkpoint_if_cancelled()
+        return (
+            cut
+            and exc is not None
+            and split(exc, self.backend.cancelled)[1] is None
+            and self.backend.current_effective_deadline() != -math.inf
+            and self.backend.native_cancels() <= self._native
+        )
 
     def _why_halt(self, exc: BaseException) -> tuple[Origin, str]:
         _, rest = split(exc, self.backend.cancelled)
@@ -316,80 +320,6 @@ class Run:
     def _lose(self, slot: Slot[Any]) -> None:
         what = "nothing was submitted under it" if slot.reserved else "it did not get to run"
         self.board.cancel(slot, "lost", f"the run has ended, and {what}")
-
-    async def _raise_what_is_due(
-        self,
-        exc: BaseException | None,
-        escaped: BaseException | None,
-    ) -> None:
-        """Raise what must replace the body's own exception; return if that one may come out."""
-        cancellation: BaseException | None = None
-        if escaped is not None:
-            cancellation, escaped = split(escaped, self.backend.cancelled)
-        crashes = list(self.performer.crashes)
-        if escaped is not None:
-            crashes.append(escaped)
-        if crashes:
-            if exc is not None and split(exc, self.backend.cancelled)[1] is not None:
-                crashes.insert(0, exc)
-            self._raise_crash(crashes, exc)
-            return
-        if self.performer.failures:
-            raise self._failures(exc)
-        if exc is not None:
-            return
-        if cancellation is not None:
-            # Nurseries wrap it; alone it says the same, and code after us may expect it bare.
-            raise next(leaves(cancellation))
-        if self.halting.halted is not None:
-            # Calls were dropped because a scope around us was cancelled: it goes on outwards.
-            await self.backend.checkpoint_if_cancelled()
-
-    def _raise_crash(self, crashes: list[BaseException], exc: BaseException | None) -> None:
-        crash = BaseExceptionGroup("the runner crashed", crashes)
-        if all(isinstance(leaf, Exception) for leaf in leaves(crash)):
-            raise crash  # a fault of creche itself: hide nothing
-        fatal = fatal_part(crash)
-        if fatal is not exc:
-            raise fatal
-
-    def _failures(self, exc: BaseException | None) -> BaseException:
-        errors: list[Exception] = []
-        for slot in self.performer.failures:
-            slot.mark_read()
-            error = slot.peek_error()
-            assert isinstance(error, Exception)
-            note = f"in call {slot.key!r}"
-            if note not in getattr(error, "__notes__", ()):
-                error.add_note(note)
-            if not any(error is other for other in errors):
-                errors.append(error)
-        if exc is not None:
-            _, own = split(exc, self.backend.cancelled)
-            own_leaves = [] if own is None else list(leaves(own))
-            if not all(any(leaf is error for error in errors) for leaf in own_leaves):
-                assert own is not None
-                return BaseExceptionGroup("calls of a runner failed", [*errors, own])
-        return ExceptionGroup("calls of a runner failed", errors)
-
-    def _log_unread(self) -> None:
-        """Say once which failures nobody has looked at."""
-        unread = list(self.board.unread.values())
-        gone = self.board.unread_forgotten
-        self.board.unread.clear()
-        if not unread:
-            return
-        keys = ", ".join(repr(key) for key, _ in unread[:_SPELLED_OUT])
-        more = len(unread) + gone - len(unread[:_SPELLED_OUT])
-        first = next((slot.peek_error() for _, slot in unread if slot is not None), None)
-        logger.error(
-            "%d failed call(s) of runner %r whose outcome nobody read: %s%s",
-            len(unread) + gone,
-            self._name,
-            keys,
-            f" and {more} more" if more else "",
-            exc_info=first,
-        )
 
     def _tell(self, name: str) -> None:
         if self._announcer.hears:

@@ -232,5 +232,5 @@ class _Closing:
         kind: type[BaseException] | None,
         exc: BaseException | None,
         traceback: TracebackType | None,
-    ) -> None:
-        await self._run.close(exc)
+    ) -> bool:
+        return await self._run.close(exc)

@@ -324,11 +324,7 @@ class Slot(Generic[T_co]):
 
     @protected
     def withdraw(self, wake: Waker) -> None:
-        """Do not wake after all.
-
-        Args:
-            wake: what was enrolled; nothing happens if it is not, or no longer.
-        """
+        """Do not wake after all; nothing happens if it is not enrolled, or no longer."""
         with _enrolling:
             wakers = self._wakers
             if isinstance(wakers, dict):

@@ -1,0 +1,36 @@
+"""The command ``creche``, as far as it works without its extra.
+
+What it is for: the library installs without what only the command needs. Without it, the command says in
+one sentence what to install.
+
+What it does not know: anything the command does.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+
+def main() -> None:
+    """Run the command.
+
+    Raises:
+        SystemExit: always, with the exit status: 2 when the extra is not installed.
+    """
+    try:
+        # Not at the top: it needs cyclopts and rich, which may not be there.
+        app = importlib.import_module("creche.cli._app")
+    except ImportError as exc:
+        if exc.name not in {"cyclopts", "rich"}:
+            raise
+        sys.stderr.write(
+            f"creche: the command needs {exc.name}, which is not installed: "
+            f"pip install 'creche[cli]'\n",
+        )
+        sys.exit(2)
+    sys.exit(app.main(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The command; needs the extra ``creche[cli]``."""
