@@ -61,9 +61,7 @@ def run_in_context(call: Call) -> Generator[Any, Any, Any]:
         what it returned.
     """
     run = call.context.run
-    coroutine = run(call.fn, *call.args)
-    if not inspect.iscoroutine(coroutine):
-        coroutine = _awaited(coroutine)
+    coroutine = _body(call)
     step, sent = coroutine.send, None
     while True:
         try:
@@ -76,8 +74,8 @@ def run_in_context(call: Call) -> Generator[Any, Any, Any]:
             step, sent = coroutine.throw, exc
 
 
-async def _awaited(awaitable: Any) -> Any:  # noqa: ANN401 - whatever it gives
-    return await awaitable
+async def _body(call: Call) -> Any:  # noqa: ANN401 - whatever it gives
+    return await call.fn(*call.args)
 
 
 def read_call(fn: object, args: tuple[object, ...]) -> Call:

@@ -1,0 +1,153 @@
+"""Instruments: what is told, in which order, and what happens to one that raises."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from typing import Any
+
+import anyio
+import pytest
+from calls import fail, forever, give, settle_down
+
+from creche import ConcurrentTaskRunner, SequentialTaskRunner, State
+from creche.instruments import CallEvent, Instrument, RunnerEvent, Summary
+
+pytestmark = pytest.mark.anyio
+
+
+class Recorder(Instrument):
+    """Writes down what it hears."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, Any]] = []
+
+    def runner_started(self, event: RunnerEvent) -> None:
+        super().runner_started(event)
+        self.heard.append(("runner_started", event))
+
+    def call_submitted(self, event: CallEvent) -> None:
+        super().call_submitted(event)
+        self.heard.append(("submitted", event))
+
+    def call_admitted(self, event: CallEvent) -> None:
+        super().call_admitted(event)
+        self.heard.append(("admitted", event))
+
+    def call_started(self, event: CallEvent) -> None:
+        super().call_started(event)
+        self.heard.append(("started", event))
+
+    def call_finished(self, event: CallEvent) -> None:
+        super().call_finished(event)
+        self.heard.append(("finished", event))
+
+    def runner_closed(self, event: RunnerEvent) -> None:
+        super().runner_closed(event)
+        self.heard.append(("runner_closed", event))
+
+    def of(self, key: object) -> list[tuple[str, State]]:
+        return [
+            (name, event.state)
+            for name, event in self.heard
+            if isinstance(event, CallEvent) and event.key == key
+        ]
+
+
+WHOLE = [("submitted", State.PENDING), ("admitted", State.RUNNING), ("started", State.RUNNING)]
+
+
+async def test_the_events_of_each_call(real_time: None) -> None:
+    """In the order of the state table, also for calls that end before they start."""
+    recorder = Recorder()
+    runner = ConcurrentTaskRunner(max_workers=1, instruments=[recorder])
+    async with runner.start():
+        runner.submit_nowait("good", give)
+        runner.submit_nowait("bad", fail)
+        runner.submit_nowait("thread", len, "abc")
+        await runner.wait("thread")
+        runner.submit_nowait("running", forever)
+        runner.submit_nowait("pending", forever)
+        await settle_down()
+        runner.cancel("pending", "dropped")
+        runner.cancel("running")
+        runner.reserve("unfilled")
+    assert recorder.of("good") == [*WHOLE, ("finished", State.COMPLETED)]
+    assert recorder.of("bad") == [*WHOLE, ("finished", State.FAILED)]
+    assert recorder.of("thread") == [*WHOLE, ("finished", State.COMPLETED)]
+    assert recorder.of("running") == [*WHOLE, ("finished", State.CANCELLED)]
+    assert recorder.of("pending") == [WHOLE[0], ("finished", State.CANCELLED)]
+    assert recorder.of("unfilled") == []
+    assert [recorder.heard[n][0] for n in (0, -1)] == ["runner_started", "runner_closed"]
+    assert recorder.heard[0][1].max_workers == 1
+    last = {event.key: event for name, event in recorder.heard if name == "finished"}
+    assert (last["pending"].origin, last["pending"].reason) == ("cancel", "dropped")
+    assert isinstance(last["bad"].error, ValueError)
+    assert {key: event.place for key, event in last.items()} == defaultdict(
+        lambda: "loop", thread="thread"
+    ) | dict.fromkeys(["good", "bad", "running", "pending"], "loop")
+    times = [event.time for _, event in recorder.heard]
+    assert times == sorted(times)
+
+
+async def test_a_sequential_runner_tells_the_same() -> None:
+    """Inline calls are told like any others."""
+    recorder = Recorder()
+    runner = SequentialTaskRunner(instruments=(recorder,))
+    async with runner.start():
+        await runner.submit("a", give)
+    assert recorder.of("a") == [*WHOLE, ("finished", State.COMPLETED)]
+
+
+async def test_one_that_raises_is_taken_off(caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged once; the run and the other instruments go on."""
+
+    class Broken:
+        """Hears one thing, badly."""
+
+        def call_started(self, event: CallEvent) -> None:
+            raise LookupError("broken instrument")
+
+        def call_finished(self, event: CallEvent) -> None:
+            raise AssertionError
+
+    recorder = Recorder()
+    runner = ConcurrentTaskRunner(instruments=[Broken(), recorder])  # type: ignore[list-item]
+    with caplog.at_level(logging.ERROR, "creche"):
+        async with runner.start():
+            assert await runner.submit_nowait(1, give, 1) == 1
+            assert await runner.submit_nowait(2, give, 2) == 2
+    assert len(caplog.records) == 1
+    assert "taken off" in caplog.text
+    assert recorder.of(2) == [*WHOLE, ("finished", State.COMPLETED)]
+
+
+async def test_without_one_no_event_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None attached costs nothing."""
+    monkeypatch.setattr("creche._board.CallEvent", None)
+    monkeypatch.setattr("creche._hosting.RunnerEvent", None)
+    runner = ConcurrentTaskRunner()
+    async with runner.start():
+        assert await runner.submit_nowait(1, give, 1) == 1
+
+
+async def test_the_summary() -> None:
+    """Counts, durations, and the failures with their reasons; bounded."""
+    summary = Summary(slowest=2, failures=1)
+    runner = ConcurrentTaskRunner(instruments=[summary])
+    async with runner.start():
+        for n in (3, 1, 2):
+            runner.submit_nowait(n, anyio.sleep, n / 100)
+        runner.submit_nowait("bad", fail, ValueError("two\nlines"))
+        runner.submit_nowait("worse", fail, ValueError())
+        runner.cancel(runner.submit_nowait("off", forever))
+        await runner.wait("bad")
+        assert summary.submitted == 6
+        assert set(summary.running) <= {1, 2, 3, "worse"}
+    assert [key for key, _ in summary.slowest] == [3, 2]
+    assert summary.slowest[0][1] >= 0.03
+    assert summary.settled == 6
+    assert summary.counts[State.FAILED] == 2
+    assert len(summary.failures) == 1
+    assert summary.failures[0].reason in {"ValueError: two lines", "ValueError"}
+    assert summary.running == {}

@@ -1,0 +1,185 @@
+"""Plain callables: they run in worker threads, and what they give is what the call gives."""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+import anyio.from_thread
+import pytest
+from calls import give, settle_down
+from outcome import Error
+
+from creche import ConcurrentTaskRunner, State
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("real_time")]
+
+VAR: contextvars.ContextVar[str] = contextvars.ContextVar("VAR", default="unset")
+
+
+@pytest.fixture
+def runner() -> ConcurrentTaskRunner:
+    return ConcurrentTaskRunner()
+
+
+class Caller:
+    """Things that can be called, in every way there is."""
+
+    async def method(self, n: int) -> int:
+        return n
+
+    def plain_method(self, n: int) -> tuple[int, bool]:
+        return n, threading.current_thread() is threading.main_thread()
+
+    async def __call__(self, n: int) -> int:
+        return n
+
+
+def wrapped(fn: Callable[..., Awaitable[int]]) -> Callable[..., Awaitable[int]]:
+    """A decorator that hides that the function is async."""
+
+    @functools.wraps(fn)
+    def inner(*args: Any) -> Awaitable[int]:
+        return fn(*args)
+
+    return inner
+
+
+async def test_what_is_called_where(runner: ConcurrentTaskRunner) -> None:
+    """Async callables run on the loop, seen through partials, methods and objects; plain ones do not."""
+    caller = Caller()
+    async with runner.start():
+        for fn in (
+            give,
+            caller.method,
+            caller,
+            functools.partial(give),
+            functools.partial(functools.partial(caller.method)),
+            lambda n: give(n),  # noqa: PLW0108 - that is the point: it hides that it is async
+            wrapped(give),
+        ):
+            assert await runner.submit_nowait(None, fn, 3) == 3
+        assert await runner.submit_nowait(None, caller.plain_method, 3) == (3, False)
+        assert await runner.submit_nowait(None, functools.partial(int, "11", base=2)) == 3
+
+
+@pytest.mark.parametrize("kind", [StopIteration, ValueError, StopAsyncIteration])
+async def test_exceptions_cross_the_thread(
+    runner: ConcurrentTaskRunner, kind: Callable[[], Exception]
+) -> None:
+    """The original object arrives, also one that no coroutine lets through."""
+    error = kind()
+
+    def fail() -> None:
+        raise error
+
+    async with runner.start():
+        slot = runner.submit_nowait(1, fail)
+        await runner.wait(1)
+    assert slot.state is State.FAILED
+    assert isinstance(slot.outcome, Error)
+    assert slot.outcome.error is error
+
+
+async def test_context_variables_reach_the_thread(runner: ConcurrentTaskRunner) -> None:
+    """The thread sees a copy of the submitter's."""
+
+    def look() -> str:
+        before = VAR.get()
+        VAR.set("leak")
+        return before
+
+    VAR.set("mine")
+    async with runner.start():
+        assert await runner.submit_nowait(1, look) == "mine"
+        assert await runner.submit_nowait(2, look) == "mine"
+    assert VAR.get() == "mine"
+
+
+async def test_a_cancelled_call_in_a_thread_is_waited_for(runner: ConcurrentTaskRunner) -> None:
+    """A thread cannot be stopped: its value beats the cancel, also one from outside."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def work() -> int:
+        begun.set()
+        go_on.wait()
+        return 5
+
+    async with runner.start():
+        slot = runner.submit_nowait(1, work)
+        await anyio.to_thread.run_sync(begun.wait)
+        runner.cancel(1)
+        await settle_down()
+        assert slot.state is State.RUNNING
+        go_on.set()
+        assert await slot == 5
+
+    begun.clear()
+    go_on.clear()
+    with anyio.CancelScope() as scope:
+        async with runner.start():
+            slot = runner.submit_nowait(1, work)
+            await anyio.to_thread.run_sync(begun.wait)
+            scope.cancel()
+            go_on.set()
+    assert slot.result() == 5
+
+
+async def test_an_awaitable_that_is_cancelled_gives_no_value(runner: ConcurrentTaskRunner) -> None:
+    """What a plain callable returned is awaited; cancelled there, the call is cancelled."""
+    async with runner.start():
+        slot = runner.submit_nowait(1, lambda: anyio.sleep_forever())  # noqa: PLW0108
+        await runner.wait(1, timeout=0.05)
+        runner.cancel(1)
+        await runner.wait(1)
+    assert (slot.state, slot.origin) == (State.CANCELLED, "cancel")
+
+
+async def test_a_call_that_waits_for_a_thread_can_be_cancelled() -> None:
+    """There are no more threads than places; who waits for one is not stuck."""
+    runner = ConcurrentTaskRunner(max_workers=1)
+    go_on = threading.Event()
+    async with runner.start():
+        first = runner.submit_nowait(1, go_on.wait)
+        second = runner.submit_nowait(2, go_on.wait)
+        await settle_down()
+        assert second.state is State.PENDING
+        runner.cancel(2)
+        go_on.set()
+        assert await first is True
+        assert second.origin == "cancel"
+
+
+async def test_threads_of_an_unbounded_runner_are_bounded(runner: ConcurrentTaskRunner) -> None:
+    """A hundred plain calls have forty threads; the rest waits, and can be cancelled."""
+    go_on = threading.Event()
+    inside, most, lock = 0, 0, threading.Lock()
+
+    def work() -> None:
+        nonlocal inside, most
+        with lock:
+            inside += 1
+            most = max(most, inside)
+        go_on.wait()
+        with lock:
+            inside -= 1
+
+    async with runner.start():
+        for n in range(100):
+            runner.submit_nowait(n, work)
+        while inside < 40:
+            await anyio.sleep(0.001)
+        waiting = [n for n in range(100) if runner.slots[n].state is State.RUNNING]
+        assert len(waiting) == 100
+        for n in range(100):
+            runner.cancel(n)
+        await settle_down()
+        go_on.set()
+    states = [runner.slots[n].state for n in range(100)]
+    assert states.count(State.COMPLETED) == 40
+    assert states.count(State.CANCELLED) == 60
+    assert most == 40
