@@ -104,6 +104,9 @@ class Run:
             when_stalled=self._give_up_reservations,
         )
         self._intake_open = True
+
+    def announce(self) -> None:
+        """Tell the instruments that the run is open; by now somebody sees to its closing."""
         self._tell("runner_started")
 
     def claim(self, key: Hashable, call: Call | None) -> Slot[Any]:

@@ -190,6 +190,7 @@ class KeyedTaskRunner(ReadableTaskRunner):
         await run.open()
         self._run = run
         exit_stack.push_async_exit(_Closing(run))
+        run.announce()
 
     def _check_exit(self) -> None:
         if self._run is not None and not self._run.is_innermost():
