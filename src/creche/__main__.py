@@ -22,10 +22,11 @@ def main() -> None:
         # Not at the top: it needs cyclopts and rich, which may not be there.
         app = importlib.import_module("creche.cli._app")
     except ImportError as exc:
-        if exc.name not in {"cyclopts", "rich"}:
+        package = (exc.name or "").partition(".")[0]
+        if package not in {"cyclopts", "rich"}:
             raise
         sys.stderr.write(
-            f"creche: the command needs {exc.name}, which is not installed: "
+            f"creche: the command needs {package}, which is not installed: "
             f"pip install 'creche[cli]'\n",
         )
         sys.exit(2)

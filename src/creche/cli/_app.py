@@ -21,6 +21,7 @@ app = App(
     name="creche",
     help="Run keyed calls under structured concurrency.",
     version=importlib.metadata.version("creche"),
+    suppress_keyboard_interrupt=False,  # the exit status is decided in `main`
 )
 
 

@@ -1,0 +1,251 @@
+"""The command ``creche run``: what it prints where, and how it ends; in real processes."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from creche import State
+from creche.cli import _text
+from creche.cli._app import main
+from creche.instruments import Failure, Summary
+
+PROGRAM = '''
+import sys, threading, time
+from pathlib import Path
+from typing import Literal
+import anyio
+from creche import flow, task
+
+@task
+def square(n):
+    return n * n
+
+@task
+def fail(n):
+    raise ValueError(f"no {n}")
+
+@task
+def stuck():
+    print("stuck", flush=True)
+    threading.Event().wait()
+
+@flow
+def sums(n: int, names: list[str] = [], flag: bool = False, where: Path | None = None,
+         mode: Literal["a", "b"] = "a", untyped=7):
+    print([square(i) for i in range(n)], names, flag, where, mode, untyped)
+
+@flow
+async def waits(seconds: float = 0.01):
+    await anyio.sleep(seconds)
+    print("waited", sys.argv[0] != "", __name__)
+
+@flow
+def some_fail():
+    slots = fail.map([1, 2]) + square.map([3])
+    print(slots[-1].result())
+
+@flow
+def raises():
+    print("before")
+    fail(3)
+
+@flow
+def hangs():
+    stuck()
+
+@flow
+def exits():
+    sys.exit(7)
+'''
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> str:
+    path = tmp_path / "program.py"
+    path.write_text(PROGRAM)
+    return str(path)
+
+
+def creche(*args: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "creche", *args],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        cwd=cwd,
+    )
+
+
+@pytest.mark.parametrize("runner", ["concurrent", "sequential"])
+@pytest.mark.parametrize("backend", ["trio", "asyncio"])
+def test_a_flow_that_completes(program: str, runner: str, backend: str) -> None:
+    """Standard output is the flow's alone; the summary is on standard error; exit status 0."""
+    ended = creche(
+        "run", f"{program}:sums", "--runner", runner, "--backend", backend, "--param", "n=3",
+        "--param", "names=x", "--param", "names=y", "--param", "flag=true",
+        "--param", "where=/somewhere", "--param", "mode=b",
+    )  # fmt: skip
+    assert ended.stdout == "[0, 1, 4] ['x', 'y'] True /somewhere b 7\n"
+    assert "flow sums: completed in" in ended.stderr
+    assert "calls: 3 COMPLETED" in ended.stderr
+    assert "slowest: square[" in ended.stderr
+    assert ended.returncode == 0
+
+
+@pytest.mark.parametrize("backend", [[], ["--backend", "asyncio"]])
+def test_an_async_flow(program: str, backend: list[str]) -> None:
+    """It runs on the loop that is asked for, in a module that is not the main one."""
+    ended = creche("run", f"{program}:waits", "--param", "seconds=0.02", *backend)
+    assert (ended.stdout, ended.returncode) == ("waited True program\n", 0)
+
+
+def test_calls_that_fail(program: str) -> None:
+    """Exit status 1, unless they are allowed to; each is listed with its key and reason."""
+    ended = creche("run", f"{program}:some_fail", "--max-workers", "2")
+    assert (ended.stdout, ended.returncode) == ("9\n", 1)
+    assert "calls: 1 COMPLETED, 2 FAILED" in ended.stderr
+    assert "fail[0] FAILED ValueError: no 1" in ended.stderr
+    assert "fail[1] FAILED ValueError: no 2" in ended.stderr
+    assert creche("run", f"{program}:some_fail", "--allow-failed-calls").returncode == 0
+    quiet = creche("run", f"{program}:some_fail", "--quiet")
+    assert "calls:" not in quiet.stderr
+    assert quiet.returncode == 1
+
+
+def test_a_flow_that_raises(program: str) -> None:
+    """The user's traceback without frames of ours; exit status 1, also if calls may fail."""
+    ended = creche("run", f"{program}:raises", "--allow-failed-calls")
+    assert (ended.stdout, ended.returncode) == ("before\n", 1)
+    assert "ValueError: no 3" in ended.stderr
+    assert 'program.py", line' in ended.stderr
+    assert os.sep.join(["creche", "flows"]) not in ended.stderr
+    assert "During handling" not in ended.stderr
+    assert "flow raises: failed in" in ended.stderr
+
+
+def test_a_flow_that_exits(program: str) -> None:
+    """Its own exit status is kept."""
+    assert creche("run", f"{program}:exits").returncode == 7
+
+
+def test_ctrl_c(program: str) -> None:
+    """Exit status 130, at once although a task is stuck in a thread; the summary is shown."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "creche", "run", f"{program}:hangs"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "stuck\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 130
+        said = process.stderr.read()
+    assert "flow hangs: interrupted in" in said
+    assert "Traceback" not in said
+
+
+def test_on_a_terminal(program: str) -> None:
+    """A live view while it runs, which is gone at the end; what the flow prints stays."""
+    child = pexpect.spawn(
+        sys.executable,
+        ["-m", "creche", "run", f"{program}:waits", "--param", "seconds=0.6"],
+        encoding="utf-8",
+        timeout=30,
+    )
+    child.expect("0 of 0 calls, 0 running")
+    child.expect("waited True program")
+    child.expect("flow waits: completed in")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
+
+
+def test_ctrl_c_on_a_terminal(program: str) -> None:
+    """The terminal is in order again: the cursor is shown."""
+    child = pexpect.spawn(
+        sys.executable,
+        ["-m", "creche", "run", f"{program}:hangs"],
+        encoding="utf-8",
+        timeout=30,
+    )
+    child.expect("stuck\\[0\\]")
+    child.sendintr()
+    child.expect("\\x1b\\[\\?25h")
+    child.expect("interrupted in")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 130
+
+
+def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """They print what they should, and end with 0."""
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == importlib.metadata.version("creche")
+    for tokens in (["--help"], ["run", "--help"], []):
+        assert main(tokens) == 0
+        assert "Usage: creche" in capsys.readouterr().out
+
+
+def test_without_the_extra(tmp_path: Path) -> None:
+    """One sentence says what to install; exit status 2."""
+    for missing in ("cyclopts", "rich"):
+        code = (
+            f"import sys; sys.modules[{missing!r}] = None; sys.argv = ['creche', 'run']\n"
+            f"from creche.__main__ import main; main()"
+        )
+        ended = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path
+        )
+        assert ended.returncode == 2
+        assert f"needs {missing}" in ended.stderr
+        assert "creche[cli]" in ended.stderr
+        assert ended.stderr.count("\n") == 1
+
+
+def test_the_words() -> None:
+    """Progress and summary are pure functions of the numbers."""
+    summary = Summary()
+    summary.submitted = 9
+    summary.counts.update({State.COMPLETED: 3, State.FAILED: 2, State.CRASHED: 1})
+    summary.running = {"a long key": 10.0, "b": 12.0}
+    assert _text.progress_line(summary, 1.25) == (
+        "6 of 9 calls, 2 running, 2 failed, 1 crashed, 1.2 s"
+    )
+    assert _text.progress_view(summary, 13.0, 1.0, 12) == [
+        "6 of 9 call…",
+        "  a long ke…",
+        "  b 1.0 s",
+    ]
+    summary.failures.append(Failure("k", State.FAILED, "ValueError: x"))
+    assert _text.summary_lines("f", summary, 2.0, "failed") == [
+        "flow f: failed in 2.00 s",
+        "calls: 3 COMPLETED, 2 FAILED, 1 CRASHED",
+        "failures:",
+        "  k FAILED ValueError: x",
+        "  and 2 more",
+    ]
+    assert _text.summary_lines("f", Summary(), 0, "completed")[1] == "calls: none"
+
+
+def test_a_traceback_that_refers_to_itself() -> None:
+    """Groups, causes and contexts are followed, each once."""
+    try:
+        try:
+            raise ValueError("inner")
+        except ValueError as exc:
+            raise ExceptionGroup("outer", [exc, KeyError("k")]) from exc
+    except ExceptionGroup as group:
+        text = _text.users_traceback(group)
+    assert "inner" in text
+    assert "KeyError" in text
