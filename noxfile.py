@@ -56,7 +56,7 @@ nox.options.sessions = ["lint", "types", "lowest", "tests", "coverage", "docs"]
 
 def group(name: str) -> list[str]:
     """The packages of a dependency group."""
-    return nox.project.dependency_groups(PROJECT, name)
+    return list(nox.project.dependency_groups(PROJECT, name))
 
 
 @nox.session(python=BASE)

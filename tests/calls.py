@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
 
 import anyio
+from outcome import Error, Outcome
 
 
 async def give(value: Any = 1) -> Any:
@@ -59,7 +60,7 @@ async def swallow(value: Any = 4) -> Any:
     """Wait until cancelled, swallow that, and return a value."""
     try:
         await anyio.sleep_forever()
-    except BaseException:  # noqa: BLE001 - that is what this call does
+    except BaseException:
         return value
 
 
@@ -95,6 +96,12 @@ class Gate:
         finally:
             self.inside -= 1
         return value
+
+
+def error_of(outcome: Outcome[Any] | None) -> BaseException:
+    """The exception of an outcome that must have one."""
+    assert isinstance(outcome, Error)
+    return outcome.error
 
 
 async def settle_down() -> None:

@@ -14,9 +14,9 @@ import anyio
 import anyio.lowlevel
 import cloudpickle
 import pytest
-from calls import Gate, fail, forever, give, settle_down
 from outcome import Value
 
+from calls import Gate, fail, forever, give, settle_down
 from creche import (
     BaseTaskRunner,
     ConcurrentTaskRunner,

@@ -6,8 +6,8 @@ from typing import Any
 
 import anyio
 import pytest
-from calls import Gate, fail, forever, give, settle_down
 
+from calls import Gate, fail, forever, give, settle_down
 from creche import ConcurrentTaskRunner, UnknownKey
 
 pytestmark = pytest.mark.anyio

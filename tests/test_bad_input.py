@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from calls import give
 
+from calls import give
 from creche import ConcurrentTaskRunner, SequentialTaskRunner, flow, task
 
 pytestmark = pytest.mark.anyio
@@ -35,8 +35,8 @@ class Generating:
         (lambda: 5, "must be callable, not int 5"),
         (lambda: None, "must be callable, not NoneType"),
         (lambda: generate, "'generate' is an async generator function"),
-        (lambda: Generating(), "async generator"),
-        (lambda: generate(), "must be callable"),
+        (Generating, "async generator"),
+        (generate, "must be callable"),
     ],
 )
 async def test_what_cannot_be_called(
@@ -99,7 +99,7 @@ def test_options(options: dict[str, Any], error: type[Exception], says: str) -> 
     ("timeout", "error"),
     [(-1, ValueError), (math.nan, ValueError), ("1", TypeError), (True, TypeError)],
 )
-async def test_timeouts(timeout: Any, error: type[Exception]) -> None:
+async def test_timeouts(timeout: Any, error: type[Exception]) -> None:  # noqa: ASYNC109 - the value under test
     """A time that is none is refused at the call, by `wait` and by `Slot.result`."""
     runner = ConcurrentTaskRunner()
     async with runner.start():
@@ -117,8 +117,10 @@ async def test_unknown_words(make: Callable[[], Any]) -> None:
     async with runner.start():
         for submit in (runner.submit_nowait, runner.submit):
             with pytest.raises(ValueError, match="on_collision must be 'raise' or 'join'"):
-                _ = submit("k", give, on_collision="ignore") if submit != runner.submit else (
-                    await submit("k", give, on_collision="ignore")
+                _ = (
+                    submit("k", give, on_collision="ignore")
+                    if submit != runner.submit
+                    else (await submit("k", give, on_collision="ignore"))
                 )
         with pytest.raises(TypeError, match="colour"):
             runner.submit_nowait("k", give, colour="red")
@@ -129,18 +131,19 @@ async def test_unknown_words(make: Callable[[], Any]) -> None:
 
 def test_decorators() -> None:
     """What can be neither a flow nor a task is named at the decoration."""
-    for decorate, word in ((task, "task"), (flow, "flow")):
+    decorators: list[tuple[Any, str]] = [(task, "task"), (flow, "flow")]
+    for decorate, word in decorators:
         for thing, says in ((5, "decorates a function"), (int, "decorates a function")):
             with pytest.raises(TypeError, match=f"@{word} {says}"):
-                decorate(thing)  # type: ignore[operator]
+                decorate(thing)
         with pytest.raises(TypeError, match="async generator"):
-            decorate(generate)  # type: ignore[operator]
+            decorate(generate)
         with pytest.raises(TypeError, match="name of a"):
-            decorate(name=5)(give)  # type: ignore[operator]
+            decorate(name=5)(give)
         with pytest.raises(ValueError, match="must not be empty"):
-            decorate(name="")(give)  # type: ignore[operator]
+            decorate(name="")(give)
     with pytest.raises(ValueError, match="backend must be 'trio' or 'asyncio'"):
         flow(backend="curio")  # type: ignore[call-overload]
     for runner in (5, int, "concurrent"):
         with pytest.raises(TypeError, match="task_runner must be a runner"):
-            flow(task_runner=runner)  # type: ignore[call-overload]
+            flow(task_runner=runner)  # type: ignore[arg-type]

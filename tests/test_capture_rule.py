@@ -11,7 +11,9 @@ from typing import Any
 
 import anyio
 import pytest
+
 from calls import (
+    error_of,
     fail,
     forever,
     give,
@@ -20,7 +22,6 @@ from calls import (
     settle_down,
     stray,
 )
-
 from creche import CallCancelled, ConcurrentTaskRunner, SequentialTaskRunner, State
 
 pytestmark = pytest.mark.anyio
@@ -103,7 +104,7 @@ async def test_clause_4_a_stray_cancellation_is_contained(runner: ConcurrentTask
     async with runner.start():
         one = runner.submit_nowait(1, stray)
         other = runner.submit_nowait(2, give, 5)
-        assert isinstance((await runner.wait(1)).error, CallCancelled)  # type: ignore[union-attr]
+        assert isinstance(error_of(await runner.wait(1)), CallCancelled)
         await anyio.sleep(0.01)
         assert await other == 5
         assert await runner.submit_nowait(3, give, 6) == 6
@@ -168,7 +169,7 @@ async def test_clause_5_what_is_no_exception_comes_out_of_start(
             await anyio.sleep_forever()
     assert caught.value is error
     assert slot.state is State.CRASHED
-    assert slot.outcome.error is error  # type: ignore[union-attr]
+    assert error_of(slot.outcome) is error
     assert (other.state, other.origin) == (State.CANCELLED, "closed")
 
 
@@ -242,7 +243,7 @@ async def test_clause_6_a_mixed_group_fails_with_the_rest(runner: ConcurrentTask
         runner.cancel(1)
         outcome = await runner.wait(1)
     assert slot.state is State.FAILED
-    error = outcome.error  # type: ignore[union-attr]
+    error = error_of(outcome)
     assert isinstance(error, ExceptionGroup)
     assert [type(leaf) for leaf in error.exceptions] == [KeyError]
 
@@ -266,7 +267,7 @@ async def test_clause_6_a_mixed_group_without_an_outer_cancellation_is_contained
     async def mixed() -> None:
         try:
             await stray()
-        except BaseException as exc:  # noqa: BLE001 - it is put in a group
+        except BaseException as exc:
             raise BaseExceptionGroup("mixed", [exc, KeyError("k")]) from None
 
     async with runner.start():

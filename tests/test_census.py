@@ -17,7 +17,7 @@ from creche import ConcurrentTaskRunner, SequentialTaskRunner
 
 EXAMPLE = Path(__file__).parent.parent / "docs" / "examples" / "stdlib_census.py"
 
-TREE = {
+TREE: dict[str, str | bytes] = {
     "alpha.py": "import beta, os.path\nfrom pkg.deep import x\nclass A:\n    def m(self): ...\n",
     "beta.py": "from alpha import A\nasync def f():\n    def inner(): ...\n",
     "pkg/__init__.py": "",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import signal
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from creche.cli import _text
 from creche.cli._app import main
 from creche.instruments import Failure, Summary
 
-PROGRAM = '''
+PROGRAM = """
 import sys, threading, time
 from pathlib import Path
 from typing import Literal
@@ -64,7 +63,7 @@ def hangs():
 @flow
 def exits():
     sys.exit(7)
-'''
+"""
 
 
 @pytest.fixture
@@ -127,7 +126,7 @@ def test_a_flow_that_raises(program: str) -> None:
     assert (ended.stdout, ended.returncode) == ("before\n", 1)
     assert "ValueError: no 3" in ended.stderr
     assert 'program.py", line' in ended.stderr
-    assert os.sep.join(["creche", "flows"]) not in ended.stderr
+    assert "flows/_" not in ended.stderr
     assert "During handling" not in ended.stderr
     assert "flow raises: failed in" in ended.stderr
 
@@ -219,9 +218,7 @@ def test_the_words() -> None:
     summary.submitted = 9
     summary.counts.update({State.COMPLETED: 3, State.FAILED: 2, State.CRASHED: 1})
     summary.running = {"a long key": 10.0, "b": 12.0}
-    assert _text.progress_line(summary, 1.25) == (
-        "6 of 9 calls, 2 running, 2 failed, 1 crashed, 1.2 s"
-    )
+    assert _text.progress_line(summary, 1.25) == ("6 of 9 calls, 2 running, 2 failed, 1 crashed, 1.2 s")
     assert _text.progress_view(summary, 13.0, 1.0, 12) == [
         "6 of 9 call…",
         "  a long ke…",

@@ -88,9 +88,7 @@ def test_an_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
         ("exits.py", "SystemExit: gone"),
     ],
 )
-def test_a_file_whose_import_fails(
-    file: str, says: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_file_whose_import_fails(file: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The user's own traceback is shown, ours is not."""
     assert main(["run", file]) == 2
     said = capsys.readouterr().err

@@ -11,8 +11,8 @@ from typing import Any
 import anyio
 import pytest
 import trio
-from calls import Gate, fail, forever, give, give_at_once, settle_down, stray
 
+from calls import Gate, fail, forever, give, give_at_once, settle_down, stray
 from creche import ConcurrentTaskRunner, State
 
 pytestmark = pytest.mark.anyio

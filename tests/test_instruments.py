@@ -8,8 +8,8 @@ from typing import Any
 
 import anyio
 import pytest
-from calls import fail, forever, give, settle_down
 
+from calls import fail, forever, give, settle_down
 from creche import ConcurrentTaskRunner, SequentialTaskRunner, State
 from creche.instruments import CallEvent, Instrument, RunnerEvent, Summary
 

@@ -10,8 +10,8 @@ from typing import Any
 import anyio
 import pytest
 import trio
-from calls import fail, forever
 
+from calls import fail, forever
 from creche import ConcurrentTaskRunner, State
 
 
@@ -79,12 +79,11 @@ def test_while_start_waits_at_its_end(run: Callable[[Any], None]) -> None:
             await anyio.wait_all_tasks_blocked()
             ctrl_c()
 
-        async with anyio.create_task_group() as group:
-            async with runner.start():
-                runner.submit_nowait(1, forever)
-                group.start_soon(press_later)
+        async with anyio.create_task_group() as group, runner.start():
+            runner.submit_nowait(1, forever)
+            group.start_soon(press_later)
 
-    with pytest.raises(BaseException) as caught:  # noqa: PT011 - sorted below
+    with pytest.raises(BaseException) as caught:
         run(main)
     flat: list[BaseException] = [caught.value]
     while isinstance(flat[0], BaseExceptionGroup):
@@ -94,7 +93,7 @@ def test_while_start_waits_at_its_end(run: Callable[[Any], None]) -> None:
 
 
 def test_while_start_waits_at_its_end_on_trio_comes_out_bare() -> None:
-    """trio delivers it to the main task, which is the host: bare, and once."""
+    """Trio delivers it to the main task, which is the host: bare, and once."""
     runner = ConcurrentTaskRunner()
 
     async def main() -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import anyio
 import pytest
-from calls import Gate, fail, forever, give, settle_down
 
+from calls import Gate, fail, forever, give, settle_down
 from creche import (
     ConcurrentTaskRunner,
     KeyTaken,
@@ -244,9 +244,7 @@ async def test_looking_in(runner: ConcurrentTaskRunner) -> None:
     assert runner.statistics() == Statistics()
     assert dict(runner.slots) == {}
     assert (len(runner), bool(runner)) == (0, True)
-    assert repr(runner) == (
-        "<creche.ConcurrentTaskRunner not started: 0 pending, 0 running, 0 settled>"
-    )
+    assert repr(runner) == ("<creche.ConcurrentTaskRunner not started: 0 pending, 0 running, 0 settled>")
     bounded = ConcurrentTaskRunner(max_workers=2)
     gate = Gate()
     async with bounded.start():

@@ -8,8 +8,8 @@ from typing import Any
 
 import cloudpickle
 import pytest
-from calls import forever, give, settle_down
 
+from calls import forever, give, settle_down
 from creche import (
     BaseTaskRunner,
     CallCancelled,

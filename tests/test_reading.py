@@ -15,9 +15,9 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import pytest
-from calls import Gate, fail, forever, give, settle_down, swallow
 from outcome import Error, Value
 
+from calls import Gate, fail, forever, give, settle_down, swallow
 from creche import (
     CallCancelled,
     ConcurrentTaskRunner,
@@ -36,12 +36,10 @@ def runner() -> ConcurrentTaskRunner:
 
 
 @pytest.mark.parametrize("value", [None, 0, False, "", [], 4])
-async def test_clause_7_a_value_beats_a_late_cancel(
-    runner: ConcurrentTaskRunner, value: object
-) -> None:
+async def test_clause_7_a_value_beats_a_late_cancel(runner: ConcurrentTaskRunner, value: object) -> None:
     """A call that returned is COMPLETED, although it was being cancelled, whatever it returned."""
     async with runner.start():
-        slot = runner.submit_nowait(1, swallow, value)
+        slot: Slot[Any] = runner.submit_nowait(1, swallow, value)
         await settle_down()
         assert runner.cancel(1) is True
         assert await runner.wait(1) == Value(value)
@@ -75,8 +73,8 @@ async def test_clause_8_every_slot_is_final_at_the_exit() -> None:
                 for key in range(3):
                     runner.submit_nowait(key, forever)
                 runner.reserve("r")
-                for key in (0, 1, 2, "r"):
-                    group.start_soon(watch, key)
+                for name in (0, 1, 2, "r"):
+                    group.start_soon(watch, name)
     origins = [runner.slots[key].origin for key in (0, 1, 2, "r")]
     assert origins == ["outer", "closed", "closed", "lost"]
     assert len(seen) == 4
@@ -125,12 +123,12 @@ async def test_clause_10_the_traceback_does_not_grow(
         raise error
 
     async with runner.start():
-        slot = runner.submit_nowait(1, *((raise_plainly,) if plain else (fail, error)))
+        slot: Slot[Any] = runner.submit_nowait(1, raise_plainly if plain else partial(fail, error))
         depths: list[int] = []
         for _ in range(4):
             for read in (lambda: runner.result(1), lambda: slot, lambda: runner.wait(1)):
                 try:
-                    got: Any = await read()  # type: ignore[no-untyped-call]
+                    got: Any = await read()
                     raised = got.error
                 except ValueError as exc:
                     raised = exc
@@ -139,14 +137,14 @@ async def test_clause_10_the_traceback_does_not_grow(
             assert isinstance(outcome, Error)
             depths.append(len(traceback.extract_tb(outcome.error.__traceback__)))
     assert depths == [1, 1, 1, 1]
-    last = traceback.extract_tb(slot.outcome.error.__traceback__)[-1]  # type: ignore[union-attr]
+    last = traceback.extract_tb(error.__traceback__)[-1]
     assert last.name in {"raise_plainly", "fail"}
 
 
 async def test_a_traceback_without_frames_of_the_user_is_kept(runner: ConcurrentTaskRunner) -> None:
     """A call with the wrong arguments fails in a frame of creche's; something is shown all the same."""
     async with runner.start():
-        slot = runner.submit_nowait(1, give, 1, 2, 3)  # type: ignore[call-overload]
+        slot = runner.submit_nowait(1, give, 1, 2, 3)  # type: ignore[call-arg,arg-type]
     outcome = slot.outcome
     assert isinstance(outcome, Error)
     assert isinstance(outcome.error, TypeError)
@@ -180,9 +178,7 @@ async def test_the_attributes_of_a_slot(runner: ConcurrentTaskRunner) -> None:
         assert repr(reserved) == "<creche.Slot 'r' CANCELLED (cancel)>"
 
 
-async def test_done_callbacks(
-    runner: ConcurrentTaskRunner, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_done_callbacks(runner: ConcurrentTaskRunner, caplog: pytest.LogCaptureFixture) -> None:
     """Called once with the slot, on the home loop's thread; an error in one stops nobody."""
     calls: list[tuple[int, Slot[Any], int]] = []
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import anyio
 import pytest
-from calls import Gate, fail, forever, give, settle_down, stray
 
+from calls import Gate, fail, forever, give, settle_down, stray
 from creche import ConcurrentTaskRunner, SequentialTaskRunner, State, TaskConcurrencyType
 
 pytestmark = pytest.mark.anyio
@@ -54,9 +54,13 @@ async def test_the_submitters_context_is_seen_and_left_alone(runner: SequentialT
 async def test_submits_of_different_tasks_overlap(runner: SequentialTaskRunner) -> None:
     """Each runs in its own task, at the same time."""
     gate = Gate()
+
+    async def submit(n: int) -> None:
+        await runner.submit(n, gate)
+
     async with runner.start(), anyio.create_task_group() as group:
         for n in range(3):
-            group.start_soon(runner.submit, n, gate)
+            group.start_soon(submit, n)
         await settle_down()
         assert gate.inside == 3
         gate.open.set()
@@ -145,7 +149,7 @@ async def test_a_call_that_submits(runner: SequentialTaskRunner) -> None:
         if n == 0:
             return 0
         slot = await runner.submit(n - 1, outer, n - 1)
-        return slot.result() + n
+        return int(slot.result() + n)
 
     async with runner.start():
         assert (await runner.submit(4, outer, 4)).result() == 10
@@ -160,7 +164,7 @@ async def test_an_awaitable_that_is_no_coroutine(runner: SequentialTaskRunner) -
             return 42
 
     async def typed() -> int:
-        return await Answer()
+        return int(await Answer())
 
     def untyped() -> Answer:
         return Answer()

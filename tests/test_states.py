@@ -7,8 +7,8 @@ from typing import Any
 
 import anyio
 import pytest
-from calls import fail, forever, give, settle_down
 
+from calls import fail, forever, give, settle_down
 from creche import ConcurrentTaskRunner, Slot, State
 from creche._states import ORIGINS, TRANSITIONS, mermaid
 

@@ -11,9 +11,9 @@ from typing import Any
 import anyio
 import anyio.from_thread
 import pytest
-from calls import give, settle_down
 from outcome import Error
 
+from calls import give, settle_down
 from creche import ConcurrentTaskRunner, State
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("real_time")]
@@ -171,7 +171,7 @@ async def test_threads_of_an_unbounded_runner_are_bounded(runner: ConcurrentTask
     async with runner.start():
         for n in range(100):
             runner.submit_nowait(n, work)
-        while inside < 40:
+        while inside < 40:  # noqa: ASYNC110 - threads cannot set the loop's events
             await anyio.sleep(0.001)
         waiting = [n for n in range(100) if runner.slots[n].state is State.RUNNING]
         assert len(waiting) == 100

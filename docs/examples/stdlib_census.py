@@ -2,8 +2,8 @@
 
     creche run docs/examples/stdlib_census.py --allow-failed-calls
 
-Each file is parsed in a call of its own. Some files of the library's own test data are broken on purpose,
-or written in odd encodings: their calls fail alone, and are listed at the end with the reason.
+Each file is parsed in a call of its own. Some files of the library's own test data are broken on
+purpose, or written in odd encodings: their calls fail alone, and are listed at the end with the reason.
 """
 
 import ast
@@ -97,7 +97,7 @@ def census(root: Path | None = None, top: int = 10) -> list[str]:
         slots = {path: parse.submit(root, path) for path in files}
         reasons = {path: why(slot) for path, slot in slots.items()}
     parsed = [slot for slot in slots.values() if slot.state is State.COMPLETED]
-    lines = combine(parsed, top)
+    lines = combine.submit(parsed, top).result()
     broken = [(path, reason) for path, reason in reasons.items() if reason]
     lines += ["", f"{len(broken)} files could not be parsed"]
     lines += [f"  {path.relative_to(root)}: {reason}" for path, reason in broken]

@@ -64,6 +64,7 @@ __all__ = [
     "task",
 ]
 
+
 # Tracebacks, pickles and the docs name the public place. An alias and an object have none.
 def _publish() -> None:
     for name in __all__:

@@ -26,8 +26,7 @@ def main() -> None:
         if package not in {"cyclopts", "rich"}:
             raise
         sys.stderr.write(
-            f"creche: the command needs {package}, which is not installed: "
-            f"pip install 'creche[cli]'\n",
+            f"creche: the command needs {package}, which is not installed: pip install 'creche[cli]'\n",
         )
         sys.exit(2)
     sys.exit(app.main(sys.argv[1:]))

@@ -48,7 +48,7 @@ class Announcer:
         for instrument, method in tuple(self._listeners[name]):
             try:
                 method(event)
-            except Exception:  # stored in the log: a broken observer must not end what it observes
+            except Exception:  # noqa: BLE001 - logged: a broken observer must not end what it observes
                 logger.exception("instrument %r raised in %s and is taken off", instrument, name)
                 self._take_off(instrument)
 

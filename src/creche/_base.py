@@ -107,7 +107,7 @@ class BaseTaskRunner(abc.ABC):
         self._check_not_started()
         return _Started(self)
 
-    async def _start(self, exit_stack: AsyncExitStack) -> None:
+    async def _start(self, exit_stack: AsyncExitStack) -> None:  # noqa: B027 - may be left as it is
         """Open what the runner needs while it is started; for subclasses to override.
 
         Args:
@@ -153,7 +153,7 @@ class BaseTaskRunner(abc.ABC):
     def __str__(self) -> str:
         return type(self).__name__
 
-    def _check_exit(self) -> None:
+    def _check_exit(self) -> None:  # noqa: B027 - may be left as it is
         """Refuse to be left while something that was opened inside is still open."""
 
     def _check_not_started(self) -> None:
@@ -216,7 +216,7 @@ class _Started(Generic[R]):
         kind: type[BaseException] | None,
         exc: BaseException | None,
         traceback: TracebackType | None,
-    ) -> bool:
+    ) -> bool | None:  # for type checkers: not `bool`, which would say that it swallows exceptions
         """Leave the runner: every call has ended when this returns or raises.
 
         Raises:

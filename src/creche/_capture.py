@@ -131,9 +131,7 @@ def fatal_part(exc: BaseException) -> BaseException:
     """
     found: list[BaseException] = []
     for leaf in leaves(exc):
-        seen = any(
-            leaf is other or (type(leaf) is type(other) is KeyboardInterrupt) for other in found
-        )
+        seen = any(leaf is other or (type(leaf) is type(other) is KeyboardInterrupt) for other in found)
         if not isinstance(leaf, Exception) and not seen:
             found.append(leaf)
     if len(found) == 1:

@@ -46,7 +46,7 @@ class Carriers:
         live: how many carriers there are.
     """
 
-    def __init__(  # noqa: PLR0913 - the parts of a run meet here
+    def __init__(
         self,
         backend: Backend,
         nursery: Nursery,

@@ -1,7 +1,7 @@
 """What comes out of ``async with runner.start()`` when a run has ended.
 
-What it is for: many things may want to come out at once: what crashed, what failed, what the body raised,
-the cancellation of a scope around it all. Here is the order; the first that applies is raised:
+What it is for: many things may want to come out at once: what crashed, what failed, what the body
+raised, the cancellation of a scope around it all. Here is the order; the first that applies is raised:
 
 1.  what crashed (``KeyboardInterrupt``, ``SystemExit``, ... out of a call, or Ctrl-C during the exit):
     bare if it is one thing, else in a group;

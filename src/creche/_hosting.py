@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable
 from contextlib import AbstractAsyncContextManager
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import Any, TypeVar, final
 
 from ._announce import Announcer
@@ -28,8 +28,8 @@ from ._carriers import Carriers
 from ._errors import RunnerClosed, UnknownKey
 from ._events import RunnerEvent
 from ._exit import log_unread, raise_what_is_due
-from ._ki import protected
 from ._halting import Halting
+from ._ki import protected
 from ._options import Options
 from ._performing import Performer
 from ._queue import Queue

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Hashable, Iterable
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any, Literal, TypeVar, TypeVarTuple, Unpack, final, overload
+from typing import Any, Literal, TypeVar, TypeVarTuple, final, overload
 
 from outcome import Outcome
 
@@ -39,16 +39,16 @@ class KeyedTaskRunner(ReadableTaskRunner):
     def submit_nowait(
         self,
         key: Hashable,
-        call: Callable[[Unpack[Ts]], Awaitable[T]],
-        *args: Unpack[Ts],
+        call: Callable[[*Ts], Awaitable[T]],
+        *args: *Ts,
         on_collision: Literal["raise", "join"] = ...,
     ) -> Slot[T]: ...
     @overload
     def submit_nowait(
         self,
         key: Hashable,
-        call: Callable[[Unpack[Ts]], T],
-        *args: Unpack[Ts],
+        call: Callable[[*Ts], T],
+        *args: *Ts,
         on_collision: Literal["raise", "join"] = ...,
     ) -> Slot[T]: ...
     def submit_nowait(

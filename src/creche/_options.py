@@ -154,8 +154,5 @@ def check_instrument(given: object) -> None:
         msg = f"an instrument must be an object, not the class {given.__name__}; call it first"
         raise TypeError(msg)
     if not any(callable(getattr(given, name, None)) for name in EVENT_NAMES):
-        msg = (
-            f"{given!r} is not an instrument: it has none of the methods "
-            f"{', '.join(EVENT_NAMES)}"
-        )
+        msg = f"{given!r} is not an instrument: it has none of the methods {', '.join(EVENT_NAMES)}"
         raise TypeError(msg)

@@ -395,5 +395,5 @@ def call_back(fn: Callable[[Slot[Any]], object], slot: Slot[Any]) -> None:
     """Call a done callback; an error in it is logged and stops nobody."""
     try:
         fn(slot)
-    except Exception:  # stored in the log: the callback's failure is not the run's
+    except Exception:  # noqa: BLE001 - logged: the callback's failure is not the run's
         logger.exception("done callback %r of slot %r failed", fn, slot.key)

@@ -26,7 +26,6 @@ import anyio.to_thread
 
 from creche._backend import Backend, Nursery, Parkable, Scope
 
-
 try:
     # What trio brings along, and may not for ever; without it anyio asks the loop itself.
     _LIBRARY: Any = importlib.import_module("sniffio").thread_local

@@ -18,7 +18,6 @@ from trio.lowlevel import Abort, RaiseCancelT, Task
 
 from creche._backend import Backend, Nursery, Parkable, Scope
 
-
 # How many threads there may be is counted by the run, outside the shield; trio need not count again.
 _UNLIMITED = trio.CapacityLimiter(math.inf)
 

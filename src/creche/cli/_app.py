@@ -26,7 +26,7 @@ app = App(
 
 
 @app.command
-def run(  # noqa: PLR0913 - one parameter for each option
+def run(
     target: Annotated[str, Parameter(name="FILE[:FLOW]")],
     /,
     *,

@@ -27,7 +27,7 @@ COMPLETED, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 """The exit statuses."""
 
 
-def run_file(  # noqa: PLR0913 - the options of the command
+def run_file(
     target: str,
     *,
     runner: Literal["concurrent", "sequential"],

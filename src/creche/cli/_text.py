@@ -28,9 +28,7 @@ def progress_line(summary: Summary, seconds: float) -> str:
     """
     parts = [f"{summary.settled} of {summary.submitted} calls", f"{len(summary.running)} running"]
     parts += [
-        f"{summary.counts[state]} {state.name.lower()}"
-        for state in _ENDED[1:]
-        if summary.counts[state]
+        f"{summary.counts[state]} {state.name.lower()}" for state in _ENDED[1:] if summary.counts[state]
     ]
     return f"{', '.join(parts)}, {seconds:.1f} s"
 

@@ -137,7 +137,7 @@ class Flow(Generic[P, R]):
         return f"<creche.Flow {self.name!r}>"
 
     def _body(self, args: tuple[Any, ...], kwargs: dict[str, Any], flow_run: FlowRun) -> R:
-        current, in_task = CURRENT.set(flow_run), IN_TASK.set(False)  # noqa: FBT003
+        current, in_task = CURRENT.set(flow_run), IN_TASK.set(False)
         try:
             return self.fn(*args, **kwargs)
         finally:
@@ -151,7 +151,7 @@ class Flow(Generic[P, R]):
             flow_run = FlowRun(self.name, runner._run, one_by_one=False)  # noqa: SLF001
             try:
                 # The body runs in the caller's own context: set here, reset by the same task.
-                current, in_task = CURRENT.set(flow_run), IN_TASK.set(False)  # noqa: FBT003
+                current, in_task = CURRENT.set(flow_run), IN_TASK.set(False)
                 try:
                     return await cast("Any", self.fn)(*args, **kwargs)
                 finally:

@@ -189,15 +189,13 @@ class _Dependent:
             self._flow_run.drop(self._slot, upstream)
         elif self._missing == 0:
             try:
-                self._context.run(
-                    self._flow_run.fill, self._slot, self._body, self._arguments
-                )
+                self._context.run(self._flow_run.fill, self._slot, self._body, self._arguments)
             except RunnerClosed:
                 return  # the run is ending, and sweeps what was never submitted
 
 
 def _plain_body(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ANN401
-    token = IN_TASK.set(True)  # noqa: FBT003
+    token = IN_TASK.set(True)
     try:
         return fn(*args, **kwargs)
     finally:
@@ -205,5 +203,5 @@ def _plain_body(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str,
 
 
 async def _async_body(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ANN401
-    IN_TASK.set(True)  # noqa: FBT003 - the context is the call's own
+    IN_TASK.set(True)
     return await fn(*args, **kwargs)

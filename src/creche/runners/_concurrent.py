@@ -7,7 +7,7 @@ of `submit`.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Hashable, Iterable
-from typing import Any, Literal, TypeVar, TypeVarTuple, Unpack, final, overload
+from typing import Any, Literal, TypeVar, TypeVarTuple, final, overload
 
 from creche._base import TaskConcurrencyType
 from creche._events import Instrument
@@ -63,16 +63,16 @@ class ConcurrentTaskRunner(KeyedTaskRunner):
     async def submit(
         self,
         key: Hashable,
-        call: Callable[[Unpack[Ts]], Awaitable[T]],
-        *args: Unpack[Ts],
+        call: Callable[[*Ts], Awaitable[T]],
+        *args: *Ts,
         on_collision: Literal["raise", "join"] = ...,
     ) -> Slot[T]: ...
     @overload
     async def submit(
         self,
         key: Hashable,
-        call: Callable[[Unpack[Ts]], T],
-        *args: Unpack[Ts],
+        call: Callable[[*Ts], T],
+        *args: *Ts,
         on_collision: Literal["raise", "join"] = ...,
     ) -> Slot[T]: ...
     async def submit(

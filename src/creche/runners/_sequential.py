@@ -9,7 +9,7 @@ Invariant: when `submit` returns, its slot is final.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Hashable, Iterable
-from typing import Any, Literal, TypeVar, TypeVarTuple, Unpack, final, overload
+from typing import Any, Literal, TypeVar, TypeVarTuple, final, overload
 
 from creche._base import TaskConcurrencyType
 from creche._call import read_call
@@ -67,16 +67,16 @@ class SequentialTaskRunner(KeyedTaskRunner):
     async def submit(
         self,
         key: Hashable,
-        call: Callable[[Unpack[Ts]], Awaitable[T]],
-        *args: Unpack[Ts],
+        call: Callable[[*Ts], Awaitable[T]],
+        *args: *Ts,
         on_collision: Literal["raise", "join"] = ...,
     ) -> Slot[T]: ...
     @overload
     async def submit(
         self,
         key: Hashable,
-        call: Callable[[Unpack[Ts]], T],
-        *args: Unpack[Ts],
+        call: Callable[[*Ts], T],
+        *args: *Ts,
         on_collision: Literal["raise", "join"] = ...,
     ) -> Slot[T]: ...
     async def submit(
