@@ -70,7 +70,9 @@ def lint(session: nox.Session) -> None:
 @nox.session(python=BASE)
 def types(session: nox.Session) -> None:
     """Mypy and pyright on everything; the public names completely typed."""
-    session.install("-q", "-e", ".[cli]", *group("types"))
+    # Not editable: the types of the installed package are what users see.
+    session.install("-q", "--force-reinstall", "--no-deps", ".")
+    session.install("-q", ".[cli]", *group("types"))
     session.run("mypy")
     session.run("pyright")
     session.run("pyright", "--verifytypes", "creche", "--ignoreexternal")

@@ -145,7 +145,7 @@ async def test_the_summary() -> None:
         assert summary.submitted == 6
         assert set(summary.running) <= {1, 2, 3, "worse"}
     assert [key for key, _ in summary.slowest] == [3, 2]
-    assert summary.slowest[0][1] >= 0.03
+    assert summary.slowest[0][1] >= 0.029  # a clock of the loop may run a tick behind
     assert summary.settled == 6
     assert summary.counts[State.FAILED] == 2
     assert len(summary.failures) == 1

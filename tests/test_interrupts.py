@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import anyio
 import pytest
@@ -13,6 +13,7 @@ import trio
 
 from calls import fail, forever
 from creche import ConcurrentTaskRunner, State
+from creche._backends import by_name
 
 
 def ctrl_c() -> None:
@@ -142,7 +143,7 @@ def test_together_with_a_call_that_crashes(run: Callable[[Any], None]) -> None:
         run(main)
 
 
-def test_settling_cannot_be_torn_on_trio() -> None:
+def test_clause_11_settling_cannot_be_torn_on_trio() -> None:
     """Ctrl-C inside `settle` waits until it is through."""
     runner = ConcurrentTaskRunner()
     woken: list[bool] = []
@@ -158,6 +159,61 @@ def test_settling_cannot_be_torn_on_trio() -> None:
         trio.run(main)
     assert woken == [True]
     assert runner.slots[1].state is State.COMPLETED
+
+
+@pytest.mark.xfail(strict=True, reason="parking on trio is not protected from Ctrl-C")
+def test_clause_11_parking_cannot_be_torn_on_trio() -> None:
+    """Ctrl-C just after a waiter has enrolled leaves no waker behind that would wake a running task."""
+
+    class Place:
+        """Where a task parks, while somebody presses the keys."""
+
+        wakers: ClassVar[list[Callable[[], object]]] = []
+
+        def enroll(self, wake: Callable[[], object]) -> bool:
+            self.wakers.append(wake)
+            ctrl_c()
+            return True
+
+        def withdraw(self, wake: Callable[[], object]) -> None:
+            self.wakers.remove(wake)
+
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(by_name("trio").park, Place())
+    assert Place.wakers == []
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        run_trio,
+        pytest.param(
+            run_asyncio,
+            marks=pytest.mark.xfail(strict=True, reason="it leaves the loop from a child task"),
+        ),
+    ],
+)
+def test_a_done_callback_that_exits(run: Callable[[Any], None]) -> None:
+    """What it raises that is no `Exception` comes out of `start()`, not out of the loop."""
+    runner = ConcurrentTaskRunner()
+    came: list[BaseException] = []
+
+    def leave(slot: object) -> None:
+        raise SystemExit(3)
+
+    async def main() -> None:
+        try:
+            async with runner.start():
+                runner.submit_nowait(1, anyio.sleep, 0).add_done_callback(leave)
+                await anyio.sleep_forever()
+        except SystemExit as exc:
+            came.append(exc)
+
+    try:
+        run(main)
+    except SystemExit:
+        came.clear()
+    assert [exc.args for exc in came] == [(3,)]
 
 
 def test_a_loop_that_is_neither() -> None:

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from calls import fail, forever, give, settle_down
-from creche import ConcurrentTaskRunner, Slot, State
+from creche import ConcurrentTaskRunner, SequentialTaskRunner, Slot, State
 from creche._states import ORIGINS, TRANSITIONS, mermaid
 
 FINAL = (State.COMPLETED, State.FAILED, State.CANCELLED, State.CRASHED)
@@ -62,7 +62,11 @@ def test_the_names() -> None:
     assert set(ORIGINS) == {"cancel", "outer", "closed", "upstream", "foreign", "lost"}
 
 
-@pytest.mark.parametrize(("before", "after"), list(itertools.product(State, FINAL)))
+# From PENDING to RUNNING goes `begin`, which is tested below.
+PAIRS = [pair for pair in itertools.product(State, State) if pair != (State.PENDING, State.RUNNING)]
+
+
+@pytest.mark.parametrize(("before", "after"), PAIRS)
 def test_settling(before: State, after: State) -> None:
     """A slot settles along a row of the table, and refuses everything else."""
     slot = slot_in(before)
@@ -125,3 +129,48 @@ async def test_each_row_is_walked() -> None:
         "pending": [State.PENDING, State.CANCELLED],
         "crashed": [*begun, State.CRASHED],
     }
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", [ConcurrentTaskRunner, SequentialTaskRunner])
+async def test_a_pending_call_is_cancelled_each_way(kind: Any) -> None:
+    """By its key, by a runner that closes, and by the last sweep; its body never runs."""
+    ran: list[str] = []
+
+    async def body(name: str) -> None:
+        ran.append(name)
+
+    runner = kind()
+    with pytest.raises(LookupError):
+        async with runner.start():
+            by_key = runner.submit_nowait("by key", body, "by key")
+            runner.cancel(by_key, "not needed")
+            by_key_at_once = by_key.state
+            closing = runner.submit_nowait("closing", body, "closing")
+            reserved = runner.reserve("reserved")
+            raise LookupError
+    assert by_key_at_once is State.CANCELLED
+    assert [slot.state for slot in (by_key, closing, reserved)] == [State.CANCELLED] * 3
+    assert [slot.origin for slot in (by_key, closing, reserved)] == ["cancel", "closed", "lost"]
+    assert by_key.reason == "not needed"
+    assert ran == []
+
+
+@pytest.mark.anyio
+async def test_a_final_state_never_changes() -> None:
+    """Not by a cancel, not by a crash of another call, not by the exit of the run."""
+    runner = ConcurrentTaskRunner()
+    with pytest.raises(SystemExit):
+        async with runner.start():
+            runner.submit_nowait("completed", give)
+            runner.submit_nowait("failed", fail)
+            runner.submit_nowait("cancelled", forever)
+            await settle_down()
+            runner.cancel("cancelled", "first")
+            await runner.wait("cancelled")
+            before = {key: slot.state for key, slot in runner.slots.items()}
+            assert [runner.cancel(key, "second") for key in before] == [False] * 3
+            runner.submit_nowait("crash", fail, SystemExit())
+            await anyio.sleep_forever()
+    assert {key: runner.slots[key].state for key in before} == before
+    assert runner.slots["cancelled"].reason == "first"

@@ -56,7 +56,7 @@ class BaseTaskRunner(abc.ABC):
 
     @property
     def name(self) -> str:
-        """What people call this kind of runner: its class in lower case, without ``taskrunner``."""
+        """What people call this kind of runner; its class in lower case, without ``taskrunner``."""
         return type(self).__name__.lower().replace("taskrunner", "")
 
     @property

@@ -121,7 +121,7 @@ class Slot(Generic[T_co]):
 
     @property
     def reserved(self) -> bool:
-        """Whether the key is only reserved: nothing was submitted under it yet."""
+        """Whether the key is only reserved, and nothing was submitted under it yet."""
         return self._work is None and self._state is State.PENDING
 
     @property

@@ -43,7 +43,7 @@ async def runners() -> None:
         async with runner.as_completed() as slots:
             async for one in slots:
                 assert_type(one, Slot[Any])
-        runner.submit_nowait("d", fetch, 5, 1)  # type: ignore[call-arg]  # pyright: ignore
+        runner.submit_nowait("d", fetch, 5, 1)  # type: ignore  # pyright: ignore
     assert_type(runner.duplicate(), ConcurrentTaskRunner)
     sequential = SequentialTaskRunner()
     async with sequential.start():

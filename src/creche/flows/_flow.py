@@ -192,7 +192,7 @@ class FlowDecorator:
 
     @property
     def task_runner(self) -> KeyedTaskRunner:
-        """The runner of every flow that was given none of its own: ``flow.task_runner = ...``."""
+        """The runner of every flow without one of its own; set it by ``flow.task_runner = ...``."""
         return self._task_runner
 
     @task_runner.setter

@@ -1,0 +1,238 @@
+"""After the exit of a run nothing of ours is left: no task, thread, timer, open slot or running body."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import pytest
+import trio
+
+from calls import Gate, forever, give, settle_down
+from creche import ConcurrentTaskRunner, SequentialTaskRunner, Slot, State
+
+
+def run_trio(fn: Callable[[], Any]) -> None:
+    trio.run(fn)
+
+
+def run_asyncio(fn: Callable[[], Any]) -> None:
+    asyncio.run(fn())
+
+
+def handles() -> int:
+    """How many callbacks and timers asyncio's own loop still holds; 0 on trio."""
+    try:
+        loop: Any = asyncio.get_running_loop()
+    except RuntimeError:
+        return 0
+    return sum(not handle.cancelled() for handle in (*loop._ready, *loop._scheduled))
+
+
+def tasks() -> int:
+    """How many tasks there are on this loop."""
+    try:
+        return len(asyncio.all_tasks())
+    except RuntimeError:
+        return trio.lowlevel.current_statistics().tasks_living
+
+
+async def all_sorts(runner: ConcurrentTaskRunner) -> None:
+    """Whatever leaves something behind while it goes on, cut short by a deadline."""
+    with anyio.move_on_after(0.05) as scope:
+        async with runner.start():
+            for n in range(20):
+                runner.submit_nowait(n, forever)
+            runner.submit_nowait("thread", len, "abc")
+            await runner.wait("thread")
+            assert await runner.wait(0, timeout=0.001) is None
+            async with runner.as_completed() as slots:
+                async for _ in slots:
+                    break
+            await runner.map(give, range(3))
+            await anyio.sleep_forever()
+    assert scope.cancelled_caught
+
+
+@pytest.mark.parametrize("run", [run_trio, run_asyncio])
+def test_nothing_is_left_on_the_loop(run: Callable[[Any], None]) -> None:
+    """Tasks, threads, callbacks and timers are counted before and after, on the plain loops."""
+
+    async def main() -> None:
+        # The loop's own idle worker thread is there from now on, and is no leftover of ours.
+        await anyio.to_thread.run_sync(len, "warm up")
+        gc.collect()
+        before = (tasks(), threading.active_count(), handles())
+        runner = ConcurrentTaskRunner(max_workers=30)
+        await all_sorts(runner)
+        await anyio.lowlevel.checkpoint()
+        assert (tasks(), threading.active_count(), handles()) == before
+        assert all(slot.done for slot in runner.slots.values())
+        assert len(runner) == 0
+        numbers = runner.statistics()
+        assert (numbers.pending, numbers.running, numbers.reserved) == (0, 0, 0)
+        assert numbers.carriers == numbers.carriers_idle == 0
+
+    run(main)
+
+
+@pytest.mark.anyio
+async def test_no_waiter_is_left_in_a_settled_slot() -> None:
+    """Whoever waited was woken, or had left; a settled slot holds nobody."""
+    runner = ConcurrentTaskRunner()
+    with anyio.move_on_after(0.05):
+        async with runner.start(), anyio.create_task_group() as group:
+            for n in range(3):
+                runner.submit_nowait(n, forever)
+                group.start_soon(runner.wait, n)
+                group.start_soon(runner.wait, n, 0.01)
+    assert [slot._wakers for slot in runner.slots.values()] == [None] * 3
+
+
+@pytest.mark.anyio
+async def test_no_body_runs_on_after_the_exit() -> None:
+    """The exit of a cancelled run waits for clean-up, however slow."""
+    runner = ConcurrentTaskRunner()
+    ended: list[int] = []
+
+    async def slow_to_end(n: int) -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(0.02 * n)
+            ended.append(n)
+
+    with pytest.raises(LookupError):
+        async with runner.start():
+            for n in range(3):
+                runner.submit_nowait(n, slow_to_end, n)
+            await settle_down()
+            raise LookupError
+    assert sorted(ended) == [0, 1, 2]
+
+
+SEQUENTIAL = "the exit does not know of calls that a submit carries out in another task"
+
+
+@pytest.mark.anyio
+@pytest.mark.xfail(strict=True, reason=SEQUENTIAL)
+async def test_a_sequential_submit_of_another_task_is_waited_for() -> None:
+    """A normal exit waits for every call, also for one that runs in somebody else's task."""
+    runner = SequentialTaskRunner()
+    gate = Gate()
+
+    async def open_later() -> None:
+        await settle_down()
+        gate.open.set()
+
+    async with anyio.create_task_group() as group:
+        async with runner.start():
+            group.start_soon(runner.submit, "k", gate, 1)
+            await settle_down()
+            group.start_soon(open_later)
+        assert gate.inside == 0
+    assert runner.slots["k"].result() == 1
+
+
+@pytest.mark.anyio
+@pytest.mark.xfail(strict=True, reason=SEQUENTIAL)
+async def test_a_sequential_submit_of_another_task_is_cancelled_by_a_raising_body() -> None:
+    """A run that closes cancels every call, also one that runs in somebody else's task."""
+    runner = SequentialTaskRunner()
+    gate = Gate()
+    given: list[Slot[Any]] = []
+
+    async def submit() -> None:
+        given.append(await runner.submit("k", gate))
+
+    async with anyio.create_task_group() as group:
+        with pytest.raises(LookupError):
+            async with runner.start():
+                group.start_soon(submit)
+                await settle_down()
+                raise LookupError
+        assert gate.inside == 0
+    assert [(slot.state, slot.origin) for slot in given] == [(State.CANCELLED, "closed")]
+
+
+@pytest.mark.trio
+@pytest.mark.xfail(strict=True, reason="an idle carrier that is being cancelled is handed a call")
+async def test_a_call_submitted_while_idle_carriers_are_being_cancelled() -> None:
+    """It settles at once, as everything that may not start: a shielded waiter is not left waiting."""
+    runner = ConcurrentTaskRunner()
+    with trio.CancelScope() as outer:
+        async with runner.start():
+            await runner.submit_nowait("first", give)
+            await trio.testing.wait_all_tasks_blocked()
+            outer.cancel()
+            slot = runner.submit_nowait("second", give)
+            with trio.move_on_after(1, shield=True):
+                await runner.wait("second")
+            assert (slot.state, slot.origin) == (State.CANCELLED, "closed")
+
+
+@pytest.mark.anyio
+@pytest.mark.xfail(strict=True, reason="the reservation settles before the reader has parked")
+async def test_a_reservation_read_by_as_completed_in_a_call() -> None:
+    """At the exit it is lost as any other, and its reader is told."""
+    runner = ConcurrentTaskRunner()
+
+    async def read() -> list[Any]:
+        async with runner.as_completed(["never"]) as slots:
+            return [slot.origin async for slot in slots]
+
+    with anyio.fail_after(0.1):
+        async with runner.start():
+            runner.reserve("never")
+            reader = runner.submit_nowait("reader", read)
+    assert reader.result() == ["lost"]
+
+
+@pytest.mark.anyio
+@pytest.mark.xfail(strict=True, reason="only the call's own task is known to wait")
+async def test_a_reservation_waited_for_in_a_task_of_a_call() -> None:
+    """At the exit it is lost as well when it is a child task of the call that waits."""
+    runner = ConcurrentTaskRunner()
+
+    async def wait_in_a_child() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(runner.wait, "never")
+
+    with anyio.fail_after(0.1):
+        async with runner.start():
+            runner.reserve("never")
+            runner.submit_nowait("waiter", wait_in_a_child)
+    assert runner.slots["never"].origin == "lost"
+
+
+# anyio's own wrapper holds the coroutine and is what was cancelled, so that nobody ever awaits it.
+@pytest.mark.filterwarnings("ignore:coroutine 'Carriers._carry' was never awaited:RuntimeWarning")
+@pytest.mark.anyio
+async def test_a_call_whose_task_was_cancelled_before_its_first_step(anyio_backend_name: str) -> None:
+    """On asyncio nobody hears of that but the last sweep: the slot is final all the same, and `lost`."""
+    if anyio_backend_name == "trio":
+        pytest.skip("trio has no native cancel")
+    runner = ConcurrentTaskRunner()
+
+    async def host() -> None:
+        async with runner.start():
+            runner.submit_nowait("k", forever)
+            (task,) = asyncio.all_tasks() - before
+            task.cancel()
+            await anyio.sleep_forever()
+
+    before = asyncio.all_tasks()
+    hosting = asyncio.ensure_future(host())
+    before.add(hosting)
+    # anyio ends the whole group then, and the body with it.
+    await asyncio.wait([hosting])
+    gc.collect()  # what anyio never awaited warns here, or not at all
+    assert hosting.cancelled()
+    assert (runner.slots["k"].state, runner.slots["k"].origin) == (State.CANCELLED, "lost")
+    assert len(runner) == 0
