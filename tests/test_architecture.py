@@ -54,7 +54,7 @@ MAY_NAME = {
 }
 
 # Who may import by name, and late: not to hide a cycle, but because it costs, or may be missing.
-MAY_IMPORT_LATE = {"_backends", "_backends._asyncio", "__main__"}
+MAY_IMPORT_LATE = {"_backends", "_backends._trio", "_backends._asyncio", "__main__"}
 
 LONGEST = 400
 

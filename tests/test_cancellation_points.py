@@ -330,9 +330,6 @@ async def test_the_exit_cancelled_after_the_calls_have_ended(runner: ConcurrentT
     assert not runner.is_started
 
 
-@pytest.mark.xfail(
-    strict=True, reason="submit looks whether the runner takes calls before it is a cancel point"
-)
 async def test_a_submit_that_is_cancelled_does_not_say_closed() -> None:
     """Being cancelled comes before being refused: a failure's group holds no `RunnerClosed`."""
     runner = SequentialTaskRunner(on_error="cancel")

@@ -321,7 +321,6 @@ async def test_clause_10_one_exception_raised_by_two_calls(runner: ConcurrentTas
     assert len(set(depths)) == 2
 
 
-@pytest.mark.xfail(strict=True, reason="to split a group copies it, also if nothing is split off")
 async def test_clause_2_a_group_without_cancellation_is_the_original_object(
     runner: ConcurrentTaskRunner,
 ) -> None:

@@ -349,7 +349,6 @@ async def test_a_runner_starts_again_after_any_end(runner: ConcurrentTaskRunner,
         assert await runner.submit_nowait("new", give, 1) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="a timed wait counts as one that nothing can end")
 async def test_a_reservation_waited_for_with_a_time_limit_is_not_given_up(
     runner: ConcurrentTaskRunner,
 ) -> None:

@@ -161,7 +161,6 @@ def test_clause_11_settling_cannot_be_torn_on_trio() -> None:
     assert runner.slots[1].state is State.COMPLETED
 
 
-@pytest.mark.xfail(strict=True, reason="parking on trio is not protected from Ctrl-C")
 def test_clause_11_parking_cannot_be_torn_on_trio() -> None:
     """Ctrl-C just after a waiter has enrolled leaves no waker behind that would wake a running task."""
 
@@ -183,16 +182,7 @@ def test_clause_11_parking_cannot_be_torn_on_trio() -> None:
     assert Place.wakers == []
 
 
-@pytest.mark.parametrize(
-    "run",
-    [
-        run_trio,
-        pytest.param(
-            run_asyncio,
-            marks=pytest.mark.xfail(strict=True, reason="it leaves the loop from a child task"),
-        ),
-    ],
-)
+@pytest.mark.parametrize("run", [run_trio, run_asyncio])
 def test_a_done_callback_that_exits(run: Callable[[Any], None]) -> None:
     """What it raises that is no `Exception` comes out of `start()`, not out of the loop."""
     runner = ConcurrentTaskRunner()

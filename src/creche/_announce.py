@@ -25,9 +25,14 @@ class Announcer:
         hears: whether anybody listens at all; asked before an event is built.
     """
 
-    __slots__ = ("_listeners", "hears")
+    __slots__ = ("_listeners", "_when_crashed", "hears")
 
-    def __init__(self, instruments: Iterable[object]) -> None:
+    def __init__(
+        self,
+        instruments: Iterable[object],
+        when_crashed: Callable[[BaseException], object],
+    ) -> None:
+        self._when_crashed = when_crashed
         self._listeners: dict[str, list[tuple[object, Callable[[Any], object]]]] = {
             name: [] for name in EVENT_NAMES
         }
@@ -51,6 +56,22 @@ class Announcer:
             except Exception:  # noqa: BLE001 - logged: a broken observer must not end what it observes
                 logger.exception("instrument %r raised in %s and is taken off", instrument, name)
                 self._take_off(instrument)
+            except BaseException as exc:  # noqa: BLE001 - Ctrl-C, say: the host of the run raises it
+                self._when_crashed(exc)
+
+    def call_back(self, fn: Callable[[Any], object], slot: object) -> None:
+        """Call a done callback with its slot; an error in it is logged and stops nobody.
+
+        Args:
+            fn: the callback.
+            slot: a settled slot.
+        """
+        try:
+            fn(slot)
+        except Exception:  # noqa: BLE001 - logged: the callback's failure is not the run's
+            logger.exception("done callback %r of %r failed", fn, slot)
+        except BaseException as exc:  # noqa: BLE001 - as above
+            self._when_crashed(exc)
 
     def _take_off(self, instrument: object) -> None:
         for name, listeners in self._listeners.items():

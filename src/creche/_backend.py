@@ -55,6 +55,8 @@ class Event(Protocol):
 
     def set(self) -> Any: ...  # noqa: ANN401
 
+    def is_set(self) -> bool: ...
+
     async def wait(self) -> Any: ...  # noqa: ANN401
 
 

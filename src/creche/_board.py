@@ -20,7 +20,8 @@ from ._announce import Announcer
 from ._call import Call, name_of
 from ._errors import KeyTaken, NotSettled, UnknownKey
 from ._events import CallEvent, Place
-from ._slot import Carrying, Home, Slot, call_back
+from ._ki import protected
+from ._slot import Carrying, Home, Slot
 from ._states import Origin, State
 
 # How many failures that nobody read are remembered once their slots have left the board.
@@ -81,9 +82,7 @@ class Board:
             key = self._fresh_key(call)
         slot = self.look_up(key)
         if slot is None:
-            slot = self.slots[key] = Slot(key, self._home, call)
-            self.claimed += 1
-            self.reserved += call is None
+            slot = self._hang(Slot(key, self._home, call))
         elif call is not None and slot.reserved:
             slot.fill(call)
             self.reserved -= 1
@@ -91,6 +90,13 @@ class Board:
             raise KeyTaken(key, slot.state.name)
         if call is not None and self.announcer.hears:
             self.tell("call_submitted", slot, call.place)
+        return slot
+
+    @protected
+    def _hang(self, slot: Slot[Any]) -> Slot[Any]:
+        self.slots[slot.key] = slot
+        self.claimed += 1
+        self.reserved += slot.reserved
         return slot
 
     def look_up(self, key: Hashable) -> Slot[Any] | None:
@@ -134,6 +140,7 @@ class Board:
             raise UnknownKey(key)
         return slot
 
+    @protected
     def begin(self, slot: Slot[Any], carrying: Carrying) -> None:
         """A pending call is being carried out from now on.
 
@@ -152,21 +159,28 @@ class Board:
             state: how its call ended.
             payload: the value, the exception, or origin and reason.
         """
-        place, before = slot.place, slot.state
+        place = slot.place
+        callbacks = self._write(slot, state, payload)
+        if place is not None and self.announcer.hears:
+            self.tell("call_finished", slot, place)
+        for fn in callbacks:
+            self.announcer.call_back(fn, slot)
+
+    @protected
+    def _write(self, slot: Slot[Any], state: State, payload: object) -> list[Callable[[Any], object]]:
+        """Settle and count, which Ctrl-C must not come between; the done callbacks to call."""
+        before, reserved = slot.state, slot.reserved
         callbacks = slot.settle(state, payload)
         self.counts[state] += 1
         if before is State.RUNNING:
             self.running -= 1
-        elif place is None:
+        elif reserved:
             self.reserved -= 1
         if state is State.FAILED:
             self._remember_unread(slot)
         if not self._retain:
             self.discard(slot)
-        if place is not None and self.announcer.hears:
-            self.tell("call_finished", slot, place)
-        for fn in callbacks:
-            call_back(fn, slot)
+        return callbacks
 
     def cancel(self, slot: Slot[Any], origin: Origin, reason: str) -> None:
         """Settle a pending or reserved slot as cancelled.

@@ -90,13 +90,22 @@ def split(
 
     Returns:
         the part of that kind, and what is left. An exception that is all one or all the other is
-        handed back itself.
+        handed back itself, since `BaseExceptionGroup.split` would copy it, and lose a user's class.
     """
-    if isinstance(exc, kind):
+    of_kind = [isinstance(leaf, kind) for leaf in leaves(exc)]
+    if all(of_kind):
         return exc, None
-    if isinstance(exc, BaseExceptionGroup):
+    if not any(of_kind):
+        return None, exc
+    assert isinstance(exc, BaseExceptionGroup)
+    try:
         return exc.split(kind)
-    return None, exc
+    except Exception:  # noqa: BLE001 - a user's own group that cannot `derive` another of its class
+        parts = [[leaf for leaf in leaves(exc) if isinstance(leaf, kind) is of] for of in (True, False)]
+        one, other = (
+            BaseExceptionGroup(exc.message, part).with_traceback(exc.__traceback__) for part in parts
+        )
+        return one, other
 
 
 def leaves(exc: BaseException) -> Iterator[BaseException]:

@@ -52,6 +52,11 @@ class Carrier:
             self._scope.cancel()
 
     @property
+    def is_idle(self) -> bool:
+        """Whether it is parked, and can be handed a call; one that is being cancelled cannot."""
+        return self._wake is not None
+
+    @property
     def request(self) -> tuple[Origin, str]:
         """Why the scope of the call was cancelled."""
         assert self._request is not None, "nobody else holds the scope"
@@ -59,9 +64,10 @@ class Carrier:
 
     def hand(self, work: tuple[Slot[Any], Call] | None) -> None:
         """Wake the idle carrier with a call, or with `None` to let it end."""
+        wake, self._wake = self._wake, None
+        assert wake is not None, "it is not idle"
         self.handed = work
-        if self._wake is not None:
-            self._wake()
+        wake()
 
     def enroll(self, wake: Callable[[], object]) -> bool:
         """Park idle; part of the protocol between a loop and what is waited for."""
@@ -69,6 +75,6 @@ class Carrier:
         return True
 
     def withdraw(self, wake: Callable[[], object]) -> None:
-        """Cancelled while idle."""
-        del wake
-        self._wake = None
+        """Cancelled while idle: nothing can be handed to it any more."""
+        if self._wake is wake:
+            self._wake = None

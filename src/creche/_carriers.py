@@ -20,11 +20,11 @@ import math
 from collections.abc import Callable
 from typing import Any, final
 
-from ._backend import Backend, Nursery
+from ._backend import Backend, Event, Nursery
 from ._board import Board
 from ._call import Call
 from ._carrier import Carrier
-from ._halting import Halting
+from ._halting import SCOPE_CANCELLED, Halting
 from ._performing import Performer
 from ._queue import Queue
 from ._slot import Slot
@@ -34,6 +34,9 @@ from ._slot import Slot
 _YIELD_EVERY = 16
 
 _TASK_NAME = "creche carrier"
+
+# The "deadline" of a call that does not wait for another.
+_NO_WAIT = -math.inf
 
 Work = tuple[Slot[Any], Call]
 
@@ -69,11 +72,15 @@ class Carriers:
         self._when_stalled = when_stalled
         # Used as a stack: the one that was busy last is the one whose stack is warm.
         self._idle: dict[Carrier, None] = {}
-        # The tasks that carry out a call now, each with whether it waits for another call; and how
-        # many calls have a place and do not wait so.
-        self._parked: dict[object, bool] = {}
+        # The tasks that carry out a call now, each with the deadline of its wait for another call, if
+        # it waits so; and how many calls have a place and do not wait.
+        self._waits: dict[object, float] = {}
         self._busy = 0
         self._leaving = False
+        # The deadline of the host at the exit: a call that waits with an earlier one will wake up by it.
+        self._deadline = math.inf
+        self._held_open = False
+        self._departure: Event | None = None
 
     @property
     def idle(self) -> int:
@@ -86,44 +93,85 @@ class Carriers:
         if work is None:
             return
         context = work[1].context
-        if self._idle:
+        while self._idle:
             carrier, _ = self._idle.popitem()
-            # It takes effect with the carrier's next step, which is the one that `hand` causes.
-            self._backend.set_context(carrier.task, context)
-            carrier.hand(work)
-        else:
-            self.live += 1
-            self._backend.start_soon(self._nursery, context, self._carry, work, _TASK_NAME)
+            if carrier.is_idle:
+                # It takes effect with the carrier's next step, which is the one that `hand` causes.
+                self._backend.set_context(carrier.task, context)
+                carrier.hand(work)
+                return
+        self.live += 1
+        self._backend.start_soon(self._nursery, context, self._carry, work, _TASK_NAME)
 
     def leave(self) -> None:
-        """Nobody waits idle from now on: a carrier that finds no call ends."""
+        """Nobody waits idle from now on: a carrier that finds no call ends. For the host, inside."""
         self._leaving = True
+        self._deadline = self._backend.current_effective_deadline()
         while self._idle:
-            self._idle.popitem()[0].hand(None)
-        if self.live == 0:
-            self._when_drained()
+            carrier, _ = self._idle.popitem()
+            if carrier.is_idle:
+                carrier.hand(None)
+        self._hold_open_for_guests()
+        self._look_for_drained()
         self._look_for_stall()
 
     def note_parked(self, task: object, *, parked: bool) -> None:
-        """A task begins or ends to wait for a slot; heeded if it is one that carries out a call.
+        """The running task begins or ends to wait for a slot; heeded if it carries out a call.
 
         Args:
-            task: any task.
+            task: the running one.
             parked: whether it waits from now on.
         """
-        if task in self._parked:
-            self._parked[task] = parked
+        if task in self._waits:
+            self._waits[task] = self._backend.current_effective_deadline() if parked else _NO_WAIT
             self._busy += -1 if parked else 1
             self._look_for_stall()
 
     async def carry_here(self, slot: Slot[Any], call: Call) -> BaseException | None:
-        """Carry a call out in the running task, which is not ours; see `Performer.perform`."""
-        self._busy += 1
+        """Carry a call out in the running task, which is not ours; see `Performer.perform`.
+
+        A guest: the nursery neither waits for it nor cancels it, so that both are seen to here.
+        """
+        carrier = Carrier(self._backend.current_task())
+        # A call that another one submits is carried out in the very task of that one.
+        nested = carrier.task in self._waits
+        self._busy += not nested
+        self._halting.guests[carrier] = None
+        if self._leaving:
+            self._hold_open_for_guests()
         try:
-            return await self._perform(slot, call, Carrier(self._backend.current_task()), own=False)
+            return await self._perform(slot, call, carrier, own=False)
         finally:
-            self._busy -= 1
+            del slot, call  # see Performer.perform
+            del self._halting.guests[carrier]
+            self._busy -= not nested
+            if nested:
+                self._waits[carrier.task] = _NO_WAIT
+            if self._departure is not None:
+                self._departure.set()
             self._look_for_stall()
+
+    def _hold_open_for_guests(self) -> None:
+        if self._halting.guests and not self._held_open:
+            self._held_open = True
+            self._nursery.start_soon(self._wait_for_guests, name=_TASK_NAME)
+
+    async def _wait_for_guests(self) -> None:
+        """Hold the nursery open while calls are carried out in tasks that are not its own."""
+        try:
+            await self._until_guests_have_gone()
+        finally:
+            if self._halting.guests:
+                self._halting.halt("outer", SCOPE_CANCELLED, cancel=False)
+                with self._backend.open_scope(shield=True):
+                    await self._until_guests_have_gone()
+            self._held_open = False
+            self._look_for_drained()
+
+    async def _until_guests_have_gone(self) -> None:
+        while self._halting.guests:
+            self._departure = self._backend.make_event()
+            await self._departure.wait()
 
     async def _carry(self, work: Work | None) -> None:
         """The body of a carrier's task."""
@@ -131,10 +179,12 @@ class Carriers:
         streak = 0
         try:
             while work is not None:
+                slot, call = work
                 try:
-                    onward = await self._carry_if_wanted(*work, carrier)
+                    onward = await self._carry_if_wanted(slot, call, carrier)
                 finally:
                     work = None
+                    del slot, call  # see Performer.perform
                     self._queue.release()
                     self._busy -= 1
                 if onward is not None:
@@ -150,8 +200,7 @@ class Carriers:
             self.live -= 1
             if self._halting.halted is None:
                 self.fetch()
-            if self._leaving and self.live == 0:
-                self._when_drained()
+            self._look_for_drained()
             self._look_for_stall()
 
     async def _next_work(self, carrier: Carrier, streak: int) -> Work | None:
@@ -178,14 +227,17 @@ class Carriers:
     ) -> BaseException | None:
         """Carry a call out, unless it was cancelled on the way here, or nothing may start."""
         halting = self._halting
-        if self._backend.current_effective_deadline() == -math.inf:
-            halting.halt("outer", "a scope around the runner was cancelled", cancel=False)
-        if slot.done:
-            return None
-        if halting.halted is not None:
-            self._board.cancel(slot, "closed", halting.why_dropped())
-            return None
-        return await self._perform(slot, call, carrier, own=True)
+        try:
+            if self._backend.current_effective_deadline() == -math.inf:
+                halting.halt("outer", SCOPE_CANCELLED, cancel=False)
+            if slot.done:
+                return None
+            if halting.halted is not None:
+                self._board.cancel(slot, "closed", halting.why_dropped())
+                return None
+            return await self._perform(slot, call, carrier, own=True)
+        finally:
+            del slot, call  # see Performer.perform
 
     async def _perform(
         self,
@@ -195,14 +247,12 @@ class Carriers:
         *,
         own: bool,
     ) -> BaseException | None:
-        # A sequential call may be carried out in the very task of another, which goes on after it.
-        outer = self._parked.get(carrier.task)
-        self._parked[carrier.task] = False
+        self._waits[carrier.task] = _NO_WAIT
         try:
             return await self._performer.perform(slot, call, carrier, in_own_task=own)
         finally:
-            if outer is None:
-                del self._parked[carrier.task]
+            del slot, call  # see Performer.perform
+            del self._waits[carrier.task]
 
     def _next(self) -> Work | None:
         work = self._queue.next()
@@ -210,7 +260,20 @@ class Carriers:
             self._busy += 1
         return work
 
+    def _look_for_drained(self) -> None:
+        """At the exit: without a call that runs, none can be submitted any more."""
+        if self._leaving and self.live == 0 and not self._held_open:
+            self._when_drained()
+
     def _look_for_stall(self) -> None:
-        """At the exit: when every call waits for another, somebody waits for what cannot come."""
-        if self._leaving and self._busy == 0:
+        """At the exit: when every call waits for another, somebody waits for what cannot come.
+
+        Not while one of them waits with a time limit of its own: it goes on then, and may submit.
+        """
+        if (
+            self._leaving
+            and self._busy == 0
+            and self._board.reserved
+            and all(deadline >= self._deadline for deadline in self._waits.values())
+        ):
             self._when_stalled()

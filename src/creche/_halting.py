@@ -14,8 +14,12 @@ from typing import NamedTuple, final
 
 from ._backend import Nursery
 from ._board import Board
+from ._carrier import Carrier
 from ._queue import Queue
 from ._states import Origin
+
+
+SCOPE_CANCELLED = "a scope around the runner was cancelled"
 
 
 class Halt(NamedTuple):
@@ -32,11 +36,14 @@ class Halting:
     Attributes:
         halted: the halt; `None` while the run goes on.
         has_cancelled: whether the calls and the body were cancelled from here.
+        guests: who carries out calls in tasks that are not the nursery's, which cancelling the nursery
+            does not reach.
     """
 
     def __init__(self, nursery: Nursery, board: Board, queue: Queue) -> None:
         self.halted: Halt | None = None
         self.has_cancelled = False
+        self.guests: dict[Carrier, None] = {}
         self._nursery = nursery
         self._board = board
         self._queue = queue
@@ -51,6 +58,8 @@ class Halting:
         """
         if self.halted is None:
             self.halted = Halt(origin, reason)
+            for carrier in self.guests:
+                carrier.cancel(origin, reason)
             for slot in self._queue.drop_all():
                 self._board.cancel(slot, "closed", self.why_dropped())
         if cancel:

@@ -64,7 +64,7 @@ class Run:
     def __init__(self, name: str, options: Options, backend: Backend, *, workers: int | None) -> None:
         self.backend = backend
         self.home = LoopHome(backend, self._note_parked)
-        self._announcer = Announcer(options.instruments)
+        self._announcer = Announcer(options.instruments, self._note_crash)
         self.board = Board(
             self.home,
             self._announcer,
@@ -306,12 +306,16 @@ class Run:
     def _note_parked(self, task: object, parked: bool) -> None:  # noqa: FBT001
         self.carriers.note_parked(task, parked=parked)
 
+    def _note_crash(self, exc: BaseException) -> None:
+        """Code of the user's that we called raised Ctrl-C or the like: end the run, raise it then."""
+        self.performer.crashes.append(exc)
+        self.halting.halt("closed", f"a callback or an instrument raised {type(exc).__name__}")
+
     def _give_up_reservations(self) -> None:
         """Nothing is left at the exit but calls that wait: what they wait for will not come."""
-        if self.board.reserved:
-            for slot in self.board.open_slots():
-                if slot.reserved:
-                    self._lose(slot)
+        for slot in self.board.open_slots():
+            if slot.reserved:
+                self._lose(slot)
 
     def _shut_intake(self) -> None:
         self._intake_open = False

@@ -91,7 +91,9 @@ class KeyedTaskRunner(ReadableTaskRunner):
     def reserve(self, key: Hashable) -> Slot[Any]:
         """Make a slot that may be waited for before its call is submitted.
 
-        A reservation that nobody has filled when the run ends is `CANCELLED`, with origin `lost`.
+        A reservation that nobody has filled when the run ends is `CANCELLED`, with origin `lost`: at a
+        normal exit as soon as each call that still runs waits for another one without a time limit. A
+        call whose child tasks wait counts as one that still runs: it may fill the reservation yet.
 
         Args:
             key: the key; `None` asks for a fresh one.
@@ -176,8 +178,10 @@ class KeyedTaskRunner(ReadableTaskRunner):
             TypeError: `fn`, `items` or `key` is of the wrong kind.
             BaseException: what the first call in time raised; or what `items` or `key` raised.
         """
-        run = self._running(None)
+        run = self._known(None)
         mapping = Mapping[Any, Any](run, fn, items, key)
+        await run.home.pass_by()
+        run.check_intake(None)
         window = self._workers
         if return_outcomes:
             return await mapping.outcomes(window)

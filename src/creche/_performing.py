@@ -24,7 +24,7 @@ from ._board import Board
 from ._call import Call, run_in_context
 from ._capture import classify, fatal_part
 from ._carrier import Carrier
-from ._halting import Halting
+from ._halting import SCOPE_CANCELLED, Halting
 from ._slot import Slot
 from ._states import State
 
@@ -94,29 +94,27 @@ class Performer:
         scope = backend.open_scope()
         native = backend.native_cancels()
         value: Any = _NOT_RETURNED
+        came: Any = None
         raised: BaseException | None = None
         board.begin(slot, carrier)
         carrier.take(scope, call.place)
-        if board.announcer.hears:
-            board.tell("call_admitted", slot, call.place)
         try:
             with scope:
-                if call.is_async:
-                    if board.announcer.hears:
+                if board.announcer.hears:
+                    board.tell("call_admitted", slot, call.place)
+                    if call.is_async:
                         board.tell("call_started", slot, "loop")
-                    if in_own_task:
-                        value = await call.fn(*call.args)
-                    else:
-                        value = await run_in_context(call)
+                if call.is_async:
+                    value = await (call.fn(*call.args) if in_own_task else run_in_context(call))
                 else:
                     came = await self._in_thread(slot, call)
                     if isinstance(came, Error):
                         # Not raised here: no coroutine lets a StopIteration through.
                         raised = came.error
                     else:
-                        given = came.unwrap()
-                        # Cancelled in this await, it has returned nothing: not even `given`.
-                        value = await given if inspect.isawaitable(given) else given
+                        came = came.unwrap()
+                        # Cancelled in this await, it has returned nothing: not even the awaitable.
+                        value = await came if inspect.isawaitable(came) else came
         except BaseException as exc:  # noqa: BLE001 - stored; what must travel on is handed back
             raised = exc
         # The scope is closed: what is cancelled now was cancelled from outside.
@@ -131,7 +129,9 @@ class Performer:
         finally:
             if in_own_task:
                 backend.forget_native_cancels(native)
-            del raised  # it holds this frame
+            # A traceback of the call's leads back to this frame, which must not lead to the slot that
+            # holds the exception: only the garbage collector could free such a ring.
+            del self, slot, call, carrier, value, came, raised, board
 
     def perform_inline(self, slot: Slot[Any], call: Call) -> None:
         """Run a plain call here and now, without a thread; it blocks the loop as any function does.
@@ -179,7 +179,7 @@ class Performer:
             elif self._halting.halted is not None:
                 board.cancel(slot, *self._halting.halted)
             else:
-                board.cancel(slot, "outer", "a scope around the runner was cancelled")
+                board.cancel(slot, "outer", SCOPE_CANCELLED)
             return verdict.onward
         assert verdict.error is not None
         self._settle_failed(slot, verdict.state, verdict.error)

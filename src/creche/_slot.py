@@ -209,7 +209,10 @@ class Slot(Generic[T_co]):
             if not self.done:
                 self._callbacks = [*(self._callbacks or ()), fn]
                 return
-        call_back(fn, self)
+        try:
+            fn(self)
+        except Exception:  # noqa: BLE001 - logged: the callback's failure is not the run's
+            logger.exception("done callback %r of %r failed", fn, self)
 
     @property
     def pending_call(self) -> Call | None:
@@ -389,11 +392,3 @@ class Slot(Generic[T_co]):
         error, traceback = cast("tuple[BaseException, Any]", self._payload)
         # Each raise adds the reader's frames to the one traceback that an exception has.
         return error.with_traceback(traceback)
-
-
-def call_back(fn: Callable[[Slot[Any]], object], slot: Slot[Any]) -> None:
-    """Call a done callback; an error in it is logged and stops nobody."""
-    try:
-        fn(slot)
-    except Exception:  # noqa: BLE001 - logged: the callback's failure is not the run's
-        logger.exception("done callback %r of slot %r failed", fn, slot.key)

@@ -218,6 +218,8 @@ class AsCompleted(Generic[T]):
 
     def enroll(self, wake: Callable[[], object]) -> bool:
         """Park a reader; part of the protocol between a loop and what is waited for."""
+        if self._ready or not self._enrolled:
+            return False  # the last reservations were given up because this reader was about to park
         self._parked[wake] = None
         return True
 

@@ -7,7 +7,10 @@ Invariant: whatever is not a plain re-binding here differs from trio in nothing 
 
 from __future__ import annotations
 
+import importlib
 import math
+import sys
+import threading
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 from functools import partial
@@ -17,11 +20,13 @@ import trio
 from trio.lowlevel import Abort, RaiseCancelT, Task
 
 from creche._backend import Backend, Nursery, Parkable, Scope
+from creche._ki import protected
 
 # How many threads there may be is counted by the run, outside the shield; trio need not count again.
 _UNLIMITED = trio.CapacityLimiter(math.inf)
 
 
+@protected
 async def _park(place: Parkable) -> None:
     wake = partial(trio.lowlevel.reschedule, trio.lowlevel.current_task())
     if not place.enroll(wake):
@@ -36,13 +41,22 @@ async def _park(place: Parkable) -> None:
 
 
 async def _run_in_thread(fn: Callable[[], Any], name: str, guard: Scope) -> Any:  # noqa: ANN401
+    run_sync: Any = trio.to_thread.run_sync
+    if "anyio" in sys.modules:
+        # Somebody uses it, and may call anyio.from_thread in there, which only knows threads of anyio's
+        # own making. They are trio's threads all the same; only a name cannot be passed on.
+        run_sync = importlib.import_module("anyio.to_thread").run_sync
     with guard:
-        return await trio.to_thread.run_sync(
-            fn,
-            thread_name=name,
-            abandon_on_cancel=True,
-            limiter=_UNLIMITED,
-        )
+        return await run_sync(partial(_named, name, fn), abandon_on_cancel=True, limiter=_UNLIMITED)
+
+
+def _named(name: str, fn: Callable[[], Any]) -> Any:  # noqa: ANN401
+    thread = threading.current_thread()
+    before, thread.name = thread.name, name
+    try:
+        return fn()
+    finally:
+        thread.name = before
 
 
 def _set_context(task: Task, context: Context) -> bool:

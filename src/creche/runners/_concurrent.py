@@ -105,5 +105,5 @@ class ConcurrentTaskRunner(KeyedTaskRunner):
                 cannot be hashed.
             ValueError: `on_collision` is neither of the two.
         """
-        await self._running(key).home.pass_by()
+        await self._known(key).home.pass_by()
         return self.submit_nowait(key, call, *args, on_collision=on_collision)

@@ -112,8 +112,9 @@ class SequentialTaskRunner(KeyedTaskRunner):
         """
         check_choice("on_collision", on_collision, ("raise", "join"))
         work = read_call(call, args)
-        run = self._running(key)
+        run = self._known(key)
         await run.home.pass_by()
+        run.check_intake(key)
         if on_collision == "join" and (there := self._to_join(run, key)) is not None:
             await there.wait(None)
             return there
