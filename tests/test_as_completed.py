@@ -129,3 +129,25 @@ async def test_a_settled_slot_is_a_cancel_point(runner: ConcurrentTaskRunner) ->
                     seen += 1
                     scope.cancel()
     assert (seen, scope.cancelled_caught) == (1, True)
+
+
+async def test_more_readers_than_slots() -> None:
+    """Each slot is read by one of them; the others are told that none will follow."""
+    gate = Gate()
+    read: list[Any] = []
+
+    async def reader(slots: Any) -> None:
+        async for slot in slots:
+            read.append(slot.key)  # noqa: PERF401 - several of these run at once
+
+    async with ConcurrentTaskRunner().start() as runner:
+        for n in range(2):
+            runner.submit_nowait(n, gate)
+        async with runner.as_completed() as slots, anyio.create_task_group() as group:
+            for _ in range(5):
+                group.start_soon(reader, slots)
+            await settle_down()
+            runner.cancel(0)
+            await settle_down()
+            gate.open.set()
+    assert sorted(read) == [0, 1]

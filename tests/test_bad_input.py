@@ -147,3 +147,17 @@ def test_decorators() -> None:
     for runner in (5, int, "concurrent"):
         with pytest.raises(TypeError, match="task_runner must be a runner"):
             flow(task_runner=runner)  # type: ignore[arg-type]
+
+
+@pytest.mark.anyio
+async def test_an_awaitable_that_is_no_coroutine() -> None:
+    """It is refused as a coroutine object is, and there is nothing to close."""
+
+    class Later:
+        def __await__(self) -> Any:
+            yield
+
+    async with ConcurrentTaskRunner().start() as runner:
+        with pytest.raises(TypeError, match=r"submit\(key, Later, \.\.\.\)"):
+            runner.submit_nowait("k", Later())  # type: ignore
+        assert "k" not in runner

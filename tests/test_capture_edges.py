@@ -334,3 +334,49 @@ async def test_clause_2_a_group_without_cancellation_is_the_original_object(
         slot = runner.submit_nowait(1, fail, error)
         await runner.wait(1)
     assert error_of(slot.outcome) is error
+
+
+async def test_clause_6_a_group_that_cannot_be_divided_by_its_own_means(
+    runner: ConcurrentTaskRunner,
+) -> None:
+    """A user's class with a `derive` that fails: the parts are plain groups, and nothing is lost."""
+
+    class Stubborn(BaseExceptionGroup[BaseException]):
+        def derive(self, excs: Any) -> Any:
+            raise TypeError("cannot")
+
+    async def raise_it() -> None:
+        try:
+            await anyio.sleep_forever()
+        except BaseException as exc:
+            raise Stubborn("mixed", [exc, KeyError("k")]) from None
+
+    with anyio.move_on_after(0.01) as scope:
+        async with runner.start():
+            slot = runner.submit_nowait("k", raise_it)
+    assert scope.cancelled_caught
+    assert slot.state is State.FAILED
+    error = error_of(slot.outcome)
+    assert isinstance(error, ExceptionGroup)
+    assert [type(leaf) for leaf in error.exceptions] == [KeyError]
+
+
+async def test_a_fault_of_our_own_is_not_hidden(
+    runner: ConcurrentTaskRunner,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Should creche itself fail in a carrier, `start()` raises that; and no slot is left open."""
+
+    async def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a fault of creche")
+
+    async def run() -> None:
+        async with runner.start():
+            monkeypatch.setattr(runner._run.performer, "perform", broken)  # type: ignore
+            runner.submit_nowait("k", give)
+            await anyio.sleep_forever()
+
+    with pytest.raises(ExceptionGroup, match="the runner crashed") as caught:
+        await run()
+    assert [type(leaf) for leaf in leaves(caught.value)] == [ZeroDivisionError]
+    assert runner.slots["k"].origin == "lost"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from creche import State
+from creche import State, __main__
 from creche.cli import _text
 from creche.cli._app import main
 from creche.instruments import Failure, Summary
@@ -246,3 +247,24 @@ def test_a_traceback_that_refers_to_itself() -> None:
         text = _text.users_traceback(group)
     assert "inner" in text
     assert "KeyError" in text
+
+
+def test_an_import_that_fails_for_another_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the extra's own packages are asked for; a fault of ours is shown as it is."""
+
+    def fail(name: str) -> None:
+        raise ImportError(name="other")
+
+    monkeypatch.setattr(importlib, "import_module", fail)
+    with pytest.raises(ImportError):
+        __main__.main()
+
+
+def test_a_traceback_that_leads_back_to_itself() -> None:
+    """Two errors that are each other's context are shown once each, without frames of ours."""
+    one, other = KeyError("one"), LookupError("other")
+    one.__context__, other.__context__ = other, one
+    group = ExceptionGroup("both", [one, one])
+    text = _text.users_traceback(group)
+    assert "KeyError: 'one'" in text
+    assert "LookupError: other" in text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import importlib
 import weakref
 from typing import Any
 
@@ -195,3 +196,35 @@ async def test_submitting_from_a_callback_of_asyncio(anyio_backend_name: str) ->
         await asyncio.sleep(0)
         assert await runner.result("a") == 1
     assert runner.slots["b"].origin == "cancel"
+
+
+def test_asyncio_without_sniffio(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trio brings it along, and may not for ever; a call whose submitter runs in a task needs none."""
+    monkeypatch.setattr(importlib.import_module("creche._backends._asyncio"), "_LIBRARY", None)
+
+    async def main() -> Any:
+        async with ConcurrentTaskRunner().start() as runner:
+            return await runner.submit_nowait("k", give, 3)
+
+    assert asyncio.run(main()) == 3
+
+
+async def test_one_error_of_several_calls() -> None:
+    """Raised by two calls, and again in the next run, it is in a group once, and notes each key."""
+    runner = ConcurrentTaskRunner(on_error="cancel")
+    error = KeyError("the same")
+
+    async def fail_when_cancelled() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            raise error
+
+    for _ in range(2):
+        with pytest.raises(ExceptionGroup) as caught:
+            async with runner.start():
+                runner.submit_nowait("b", fail_when_cancelled)
+                await settle_down()
+                runner.submit_nowait("a", fail, error)
+        assert caught.value.exceptions == (error,)
+        assert error.__notes__ == ["in call 'a'", "in call 'b'"]

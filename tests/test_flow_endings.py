@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -16,10 +17,12 @@ import trio
 from creche import (
     ConcurrentTaskRunner,
     RunnerClosed,
+    State,
     flow,
     task,
 )
-from creche.instruments import Instrument
+from creche.flows._flow_run import CURRENT
+from creche.instruments import CallEvent, Instrument
 
 ON_BOTH = pytest.mark.parametrize("backend", ["trio", "asyncio"])
 
@@ -209,3 +212,161 @@ def test_a_runner_that_cannot_start() -> None:
 
     with pytest.raises(SystemExit):
         never()
+
+
+@ON_BOTH
+def test_an_inline_task_that_exits(backend: Any) -> None:
+    """In an async flow a plain task is a function call: what it raises goes where such things go."""
+    heard: list[str] = []
+
+    class Hearing(Instrument):
+        def call_started(self, event: CallEvent) -> None:
+            heard.append(f"{event.key} on the {event.place}")
+
+    @task
+    def leave() -> None:
+        raise SystemExit(5)
+
+    @flow(task_runner=ConcurrentTaskRunner(instruments=[Hearing()]))
+    async def leaving() -> None:
+        leave()
+
+    with pytest.raises(SystemExit):
+        run(backend, leaving)
+    assert heard == ["leave[0] on the loop"]
+
+
+@ON_BOTH
+def test_a_long_chain_of_tasks(backend: Any) -> None:
+    """A thousand tasks, each with the one before as an argument: no recursion, either way it ends."""
+
+    @flow(backend=backend)
+    def chained(first: Any, length: int) -> list[Any]:
+        slots = [first.submit(1, 0)]
+        for _ in range(length):
+            slots.append(add_async.submit(slots[-1], 1))
+        with suppress(Exception):
+            slots[-1].result()
+        return slots
+
+    slots = chained(add_async, 1000)
+    assert slots[-1].result() == 1001
+    slots = chained(fail, 1000)
+    assert {slot.origin for slot in slots[1:]} == {"upstream"}
+    assert "fail[0]" in str(slots[-1].reason)
+
+
+def test_a_task_whose_dependency_is_of_a_flow_that_has_ended() -> None:
+    """Slots outlive their flow, and are good as arguments of another."""
+
+    @flow
+    def first() -> Any:
+        return add.submit(1, 2)
+
+    @flow
+    def second(slot: Any) -> int:
+        return add.submit(slot, 3).result()
+
+    assert second(first()) == 6
+
+
+@ON_BOTH
+def test_a_dependency_that_settles_when_the_flow_is_ending(backend: Any) -> None:
+    """A task that has not begun then is dropped; its slot is final, and says why."""
+    given: list[Any] = []
+
+    @task
+    async def at_last() -> int:
+        try:
+            await anyio.sleep_forever()
+        except BaseException:
+            return 7
+        raise AssertionError
+
+    @flow(backend=backend)
+    def cut_short() -> None:
+        upstream = at_last.submit()
+        given.extend([upstream, add.submit(upstream, 1)])
+        while upstream.state is State.PENDING:
+            time.sleep(0.001)
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        cut_short()
+    upstream, dependent = given
+    assert upstream.result() == 7
+    assert (dependent.state, dependent.origin) == (State.CANCELLED, "lost")
+
+
+@ON_BOTH
+def test_a_dependent_task_that_was_cancelled_by_itself(backend: Any) -> None:
+    """Its own end stands, whatever becomes of what it waited for; two failures are one reason."""
+
+    @task
+    async def slow(error: Exception | None) -> int:
+        await anyio.sleep(0.01)
+        if error is not None:
+            raise error
+        return 1
+
+    class MuteError(Exception):
+        def __str__(self) -> str:
+            raise LookupError
+
+    @flow(backend=backend)
+    async def main() -> list[Any]:
+        the_run: Any = CURRENT.get()._run  # type: ignore
+        good, bad, worse, off = (slow.submit(None), slow.submit(MuteError()), slow.submit(KeyError("k")),
+                                 slow.submit(None))  # fmt: skip
+        slots = [add.submit(good, 1), add.submit(bad, worse), add.submit(off, 1)]
+        for slot in (slots[0], off):
+            the_run.cancel(slot, "cancel", "on a whim")
+        with suppress(Exception):
+            await slots[1]
+        return slots
+
+    cancelled, failed, dropped = run(backend, main)
+    assert (cancelled.origin, cancelled.reason) == ("cancel", "on a whim")
+    assert failed.origin == dropped.origin == "upstream"
+    assert "MuteError" in failed.reason
+    assert "'slow[3]', which it depends on, is CANCELLED" in dropped.reason
+
+
+@ON_BOTH
+def test_a_failing_task_that_is_awaited(backend: Any) -> None:
+    """In an async flow an async task is a coroutine, and its exception comes out of the await."""
+
+    @task
+    async def fail_async() -> None:
+        raise LookupError("async task")
+
+    @flow(backend=backend)
+    async def main() -> str:
+        with pytest.raises(LookupError):
+            await fail_async()
+        return "went on"
+
+    assert run(backend, main) == "went on"
+
+
+@ON_BOTH
+def test_an_open_slot_as_the_argument_of_a_flow_inside(backend: Any) -> None:
+    """The two flows have a loop in a thread each; the slot of one is good in the other."""
+    gate = threading.Event()
+
+    @task
+    def wait_for_gate() -> int:
+        assert gate.wait(10)
+        return 5
+
+    @flow(backend=backend)
+    def inner(slot: Any) -> int:
+        later = add.submit(slot, 1)
+        gate.set()
+        return later.result()
+
+    @flow(backend=backend)
+    def outer() -> int:
+        return inner(wait_for_gate.submit())
+
+    assert outer() == 6

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -11,6 +12,7 @@ import pytest
 
 from calls import fail, forever, give, settle_down
 from creche import ConcurrentTaskRunner, SequentialTaskRunner, State
+from creche._events import EVENT_NAMES
 from creche.instruments import CallEvent, Instrument, RunnerEvent, Summary
 
 pytestmark = pytest.mark.anyio
@@ -151,3 +153,31 @@ async def test_the_summary() -> None:
     assert len(summary.failures) == 1
     assert summary.failures[0].reason in {"ValueError: two lines", "ValueError"}
     assert summary.running == {}
+
+
+class Leaving(Instrument):
+    """Leaves the program at the event of a name."""
+
+    def __init__(self, name: str) -> None:
+        setattr(self, name, self._leave)
+
+    def _leave(self, event: object) -> None:
+        raise SystemExit(3)
+
+
+@pytest.mark.parametrize("name", EVENT_NAMES)
+@pytest.mark.parametrize("kind", [ConcurrentTaskRunner, SequentialTaskRunner])
+async def test_one_that_exits(name: str, kind: Callable[..., Any]) -> None:
+    """What it raises that is no `Exception` comes out of `start()`; no slot is left open."""
+    runner = kind(instruments=[Leaving(name)])
+
+    async def run() -> None:
+        async with runner.start():
+            await anyio.lowlevel.checkpoint()
+            await runner.submit("k", give)
+            await runner.wait("k")
+
+    with pytest.raises(SystemExit) as caught:
+        await run()
+    assert caught.value.code == 3
+    assert all(slot.done for slot in runner.slots.values())

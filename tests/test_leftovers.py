@@ -13,8 +13,8 @@ import anyio.to_thread
 import pytest
 import trio
 
-from calls import Gate, forever, give, settle_down
-from creche import ConcurrentTaskRunner, SequentialTaskRunner, Slot, State
+from calls import Gate, error_of, forever, give, settle_down
+from creche import CallCancelled, ConcurrentTaskRunner, SequentialTaskRunner, Slot, State
 
 
 def run_trio(fn: Callable[[], Any]) -> None:
@@ -229,3 +229,70 @@ async def test_a_call_whose_task_was_cancelled_before_its_first_step(anyio_backe
     assert hosting.cancelled()
     assert (runner.slots["k"].state, runner.slots["k"].origin) == (State.CANCELLED, "lost")
     assert len(runner) == 0
+
+
+@pytest.mark.anyio
+async def test_sequential_submits_that_come_during_the_exit() -> None:
+    """While one call holds the run open another task may submit, and the exit waits for that as well."""
+    runner = SequentialTaskRunner()
+    gate = Gate()
+    ends: list[str] = []
+
+    async def submit_both() -> None:
+        await runner.submit(1, gate, 1)
+        await runner.submit(2, give, 2)
+        ends.append("both")
+
+    async def exit_and_look() -> None:
+        async with runner.start():
+            group.start_soon(submit_both)
+            await settle_down()
+        ends.append("exit")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(exit_and_look)
+        await settle_down()
+        group.start_soon(runner.submit, 3, gate, 3)
+        await settle_down()
+        assert gate.inside == 2
+        assert ends == []
+        gate.open.set()
+    assert ends == ["both", "exit"]
+    assert [runner.slots[key].result() for key in (1, 2, 3)] == [1, 2, 3]
+
+
+@pytest.mark.anyio
+async def test_sequential_submits_of_another_task_when_the_exit_is_cancelled() -> None:
+    """They are not inside the cancelled scope, but their run is: they end with it, as `outer`."""
+    runner = SequentialTaskRunner()
+    gate = Gate()
+
+    async def submit() -> None:
+        await runner.submit("k", gate)
+
+    async with anyio.create_task_group() as group:
+        with anyio.move_on_after(0.05) as scope:
+            async with runner.start():
+                group.start_soon(submit)
+                await settle_down()
+        assert scope.cancelled_caught
+        assert gate.inside == 0
+        slot = runner.slots["k"]
+        assert (slot.state, slot.origin) == (State.CANCELLED, "outer")
+
+
+@pytest.mark.anyio
+async def test_a_reservation_waited_for_by_a_call_inside_a_call() -> None:
+    """A sequential call that another one carries out in its own task counts once."""
+    runner = SequentialTaskRunner()
+
+    async def wait_inside() -> Any:
+        inner = await runner.submit("inner", runner.wait, "never")
+        return error_of(inner.result())
+
+    async with runner.start():
+        runner.reserve("never")
+        outer = runner.submit_nowait("outer", wait_inside)
+    error = outer.result()
+    assert isinstance(error, CallCancelled)
+    assert error.origin == "lost"

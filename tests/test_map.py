@@ -222,3 +222,29 @@ async def test_a_plain_function_that_raises_stop_iteration(
     assert [type(outcome.error) for outcome in outcomes if isinstance(outcome, Error)] == [
         StopIteration
     ] * 2
+
+
+async def test_a_runner_that_keeps_nothing() -> None:
+    """With `retain=False` a map gives the same values, and leaves the board as empty."""
+    async with ConcurrentTaskRunner(2, retain=False).start() as runner:
+        assert await runner.map(give, range(5)) == [0, 1, 2, 3, 4]
+        assert dict(runner.slots) == {}
+
+
+async def test_a_failure_among_many_items_that_never_wait() -> None:
+    """It is seen while items are still being pulled, and ends that."""
+    pulled: list[int] = []
+
+    def items() -> Iterator[int]:
+        for n in range(1000):
+            pulled.append(n)
+            yield n
+
+    async def fail_at_first(n: int) -> None:
+        if n == 0:
+            raise LookupError(n)
+
+    async with ConcurrentTaskRunner().start() as runner:
+        with pytest.raises(LookupError):
+            await runner.map(fail_at_first, items())
+    assert len(pulled) < 200

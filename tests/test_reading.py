@@ -15,6 +15,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import pytest
+import trio
 from outcome import Error, Value
 
 from calls import Gate, fail, forever, give, settle_down, swallow
@@ -338,3 +339,39 @@ async def test_timeouts(runner: ConcurrentTaskRunner) -> None:
         assert await runner.wait(1, timeout=5) == Value(1)
         assert await runner.wait(1, timeout=0) == Value(1)
         assert await runner.wait(1, timeout=float("inf")) == Value(1)
+
+
+async def test_a_done_callback_on_a_settled_slot(caplog: pytest.LogCaptureFixture) -> None:
+    """It is called at once; an error in it is logged, and not raised to whoever adds it."""
+    called: list[object] = []
+
+    def broken(slot: object) -> None:
+        called.append(slot)
+        raise LookupError("of the callback")
+
+    async with ConcurrentTaskRunner().start() as runner:
+        slot = runner.submit_nowait("k", give)
+        await slot
+        slot.add_done_callback(broken)
+    assert called == [slot]
+    assert "of the callback" in caplog.text
+
+
+async def test_waiting_on_the_loop_of_another_thread(real_time: None) -> None:
+    """While the run goes on its slots are waited for on its own loop: the error says where."""
+    errors: list[str] = []
+    runner = ConcurrentTaskRunner()
+
+    def elsewhere() -> None:
+        async def main() -> None:
+            with pytest.raises(RuntimeError) as caught:
+                await runner.wait("k")
+            errors.append(str(caught.value))
+
+        trio.run(main)
+
+    async with runner.start():
+        runner.submit_nowait("k", forever)
+        await anyio.to_thread.run_sync(elsewhere)
+        runner.cancel("k")
+    assert "another thread's event loop" in errors[0]

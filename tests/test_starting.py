@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import anyio
@@ -145,3 +146,37 @@ async def test_a_start_that_fails_leaves_the_runner_startable() -> None:
         assert runner.is_started
     assert (runner.is_started, runner.closed) == (False, 2)
     assert (runner.name, str(runner)) == ("_failing", "_Failing")
+
+
+async def test_a_start_whose_reason_is_hidden() -> None:
+    """What was opened before must not make a failed start look like a good one."""
+
+    class Hiding(_Failing):
+        async def _start(self, exit_stack: AsyncExitStack) -> None:
+            exit_stack.enter_context(suppress(LookupError))
+            raise LookupError
+
+    runner = Hiding()
+    with pytest.raises(RuntimeError, match="hid the reason") as caught:
+        await runner.start().__aenter__()
+    assert isinstance(caught.value.__cause__, LookupError)
+    assert not runner.is_started
+
+
+async def test_a_start_is_good_for_one_entry() -> None:
+    """A second `async with` over one `start()` says what to do."""
+    starting = ConcurrentTaskRunner().start()
+    async with starting:
+        pass
+    with pytest.raises(RuntimeError, match=r"call start\(\) again"):
+        await starting.__aenter__()
+
+
+async def test_a_runner_of_ones_own_shows_itself() -> None:
+    """What `BaseTaskRunner` gives: a repr with the state, a string, equality by settings."""
+    runner = _Failing()
+    assert repr(runner) == "<creche._Failing not started>"
+    assert str(runner) == "_Failing"
+    assert runner == _Failing()
+    assert runner != ConcurrentTaskRunner()
+    assert runner != "concurrent"

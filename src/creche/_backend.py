@@ -112,7 +112,6 @@ class Backend(NamedTuple):
             task; 0 on trio, which has no such thing.
         forget_native_cancels: bring that count back down to what it was.
         is_innermost: whether a nursery is the innermost of its task, as far as the loop tells.
-        in_loop: whether this thread is running the loop of this backend.
         poster: called on the loop; gives a function that any thread may hand a callable to, to be
             called on the loop soon. It raises `RuntimeError` once the loop has ended.
         run: open a loop in this thread, and run an async function in it to its end.
@@ -138,7 +137,6 @@ class Backend(NamedTuple):
     native_cancels: Callable[[], int]
     forget_native_cancels: Callable[[int], None]
     is_innermost: Callable[[Nursery], bool]
-    in_loop: Callable[[], bool]
     poster: Callable[[], Callable[[Callable[[], object]], None]]
     run: Callable[[Callable[[], Coroutine[Any, Any, Any]]], Any]
     make_event: Callable[[], Event]

@@ -136,8 +136,6 @@ class BaseTaskRunner(abc.ABC):
         vars(self).update(state)
 
     def __eq__(self, other: object) -> bool:
-        if self is other:
-            return True
         if type(other) is not type(self):
             return NotImplemented
         return self._settings() == other._settings()
@@ -179,7 +177,7 @@ class _Started(Generic[R]):
         self._backend: Backend | None = None
         self._task: object = None
         self._stack = AsyncExitStack()
-        self.is_open = False
+        self.is_open: bool = False
 
     @protected
     async def __aenter__(self) -> R:

@@ -35,11 +35,11 @@ class Call:
     __slots__ = ("args", "context", "fn", "is_async", "taken")
 
     def __init__(self, fn: Callable[..., Any], args: tuple[Any, ...], *, is_async: bool) -> None:
-        self.fn = fn
-        self.args = args
+        self.fn: Callable[..., Any] = fn
+        self.args: tuple[Any, ...] = args
         self.context: Context = copy_context()
-        self.is_async = is_async
-        self.taken = False
+        self.is_async: bool = is_async
+        self.taken: bool = False
 
     @property
     def place(self) -> Place:

@@ -76,5 +76,5 @@ class Carrier:
 
     def withdraw(self, wake: Callable[[], object]) -> None:
         """Cancelled while idle: nothing can be handed to it any more."""
-        if self._wake is wake:
-            self._wake = None
+        del wake
+        self._wake = None

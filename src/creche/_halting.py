@@ -18,7 +18,6 @@ from ._carrier import Carrier
 from ._queue import Queue
 from ._states import Origin
 
-
 SCOPE_CANCELLED = "a scope around the runner was cancelled"
 
 

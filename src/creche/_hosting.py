@@ -106,8 +106,14 @@ class Run:
         self._intake_open = True
 
     def announce(self) -> None:
-        """Tell the instruments that the run is open; by now somebody sees to its closing."""
+        """Tell the instruments that the run is open; by now somebody sees to its closing.
+
+        Raises:
+            BaseException: Ctrl-C or the like out of an instrument; the run has not begun then.
+        """
         self._tell("runner_started")
+        if self.performer.crashes:
+            raise self.performer.crashes[0]
 
     def claim(self, key: Hashable, call: Call | None) -> Slot[Any]:
         """Check a call in, or reserve its key, while the intake is open.

@@ -68,7 +68,7 @@ class Performer:
             guard.shield = False
         return list(self._thread_guards.values())
 
-    async def perform(  # noqa: PLR0912 - the hot path stays in one frame
+    async def perform(
         self,
         slot: Slot[Any],
         call: Call,

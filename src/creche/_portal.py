@@ -70,14 +70,12 @@ class Portal:
                 raise closed
             self._under_way.add(errand)
         try:
-            try:
-                self._post(partial(self._run, errand, partial(copy_context().run, fn)))
-            except RuntimeError:  # both loops say so when they have ended
-                raise closed from None
-            errand.answered.wait()
-        finally:
+            self._post(partial(self._run, errand, partial(copy_context().run, fn)))
+        except RuntimeError:  # both loops say so when they have ended
             with self._lock:
-                self._under_way.discard(errand)
+                self._under_way.remove(errand)
+            raise closed from None
+        errand.answered.wait()
         assert errand.answer is not None
         return errand.answer.unwrap()  # type: ignore[no-any-return]
 
@@ -101,9 +99,10 @@ class Portal:
             self._closed = True
             left = list(self._under_way)
         for errand in left:
-            if errand.answer is None:
-                errand.reply(Error(RunnerClosed("the loop that the runner lives on has ended")))
+            errand.reply(Error(RunnerClosed("the loop that the runner lives on has ended")))
 
-    @staticmethod
-    def _run(errand: _Errand, fn: Callable[[], object]) -> None:
-        errand.reply(capture(fn))
+    def _run(self, errand: _Errand, fn: Callable[[], object]) -> None:
+        answer = capture(fn)
+        with self._lock:
+            self._under_way.remove(errand)
+        errand.reply(answer)

@@ -49,14 +49,15 @@ class State(Enum):
     CANCELLED = "CANCELLED"
     CRASHED = "CRASHED"
 
-    # Members are only equal to themselves, and there is one object of each: hashing by identity is
-    # a C call, where Enum's own hashes the name in Python, once for every call that settles.
-    __hash__ = object.__hash__
-
     @property
     def final(self) -> bool:
         """Whether a call in this state has ended, for good."""
         return self not in TRANSITIONS
+
+
+# Members are only equal to themselves, and there is one object of each: hashing by identity is a C
+# call, where Enum's own hashes the name in Python, once for every call that settles.
+State.__hash__ = object.__hash__  # type: ignore[method-assign]
 
 
 TRANSITIONS: Mapping[State, frozenset[State]] = MappingProxyType(

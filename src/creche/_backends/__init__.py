@@ -15,6 +15,7 @@ from typing import cast
 from creche._backend import Backend
 
 from ._trio import BACKEND as TRIO
+from ._trio import in_loop as in_trio_loop
 from ._trio import in_task as in_trio_task
 
 NAMES = ("trio", "asyncio")
@@ -59,7 +60,7 @@ def by_name(name: str) -> Backend:
 
 def any_loop_here() -> bool:
     """Whether this thread is running an event loop, in a task or between two."""
-    if TRIO.in_loop():
+    if in_trio_loop():
         return True
     asyncio = sys.modules.get("asyncio")
     return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001 - as above

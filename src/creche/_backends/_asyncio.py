@@ -107,10 +107,6 @@ def _is_innermost(nursery: Nursery) -> bool:
     return True
 
 
-def _in_loop() -> bool:
-    return asyncio._get_running_loop() is not None  # noqa: SLF001 - documented, unlike its name; get_running_loop() raises instead
-
-
 def _poster() -> Callable[[Callable[[], object]], None]:
     loop = asyncio.get_running_loop()
 
@@ -144,7 +140,6 @@ BACKEND = Backend(
     native_cancels=_native_cancels,
     forget_native_cancels=_forget_native_cancels,
     is_innermost=_is_innermost,
-    in_loop=_in_loop,
     poster=_poster,
     run=_run,
     make_event=asyncio.Event,

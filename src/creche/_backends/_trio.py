@@ -95,6 +95,11 @@ def in_task() -> bool:
     return trio.lowlevel.in_trio_task()
 
 
+def in_loop() -> bool:
+    """Whether this thread is running trio, in a task or between two."""
+    return trio.lowlevel.in_trio_run()
+
+
 BACKEND = Backend(
     name="trio",
     cancelled=trio.Cancelled,
@@ -115,7 +120,6 @@ BACKEND = Backend(
     native_cancels=lambda: 0,
     forget_native_cancels=_forget_native_cancels,
     is_innermost=_is_innermost,
-    in_loop=trio.lowlevel.in_trio_run,
     poster=_poster,
     run=trio.run,
     make_event=trio.Event,

@@ -88,18 +88,14 @@ def users_traceback(exc: BaseException) -> str:
         the text, with its end of line.
     """
     told = traceback.TracebackException.from_exception(exc)
-    _leave_out_own(told, set())
+    # Each exception is in there once, however they refer to one another.
+    parts = [told]
+    while parts:
+        part = parts.pop()
+        part.stack[:] = [frame for frame in part.stack if not _is_own(frame.filename)]
+        related = (part.__cause__, part.__context__, *(part.exceptions or ()))
+        parts += [other for other in related if other is not None]
     return "".join(told.format())
-
-
-def _leave_out_own(told: traceback.TracebackException, seen: set[int]) -> None:
-    if id(told) in seen:
-        return
-    seen.add(id(told))
-    told.stack[:] = [frame for frame in told.stack if not _is_own(frame.filename)]
-    for other in (told.__cause__, told.__context__, *(told.exceptions or ())):
-        if other is not None:
-            _leave_out_own(other, seen)
 
 
 def _is_own(file: str) -> bool:

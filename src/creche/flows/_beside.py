@@ -91,8 +91,9 @@ class _Beside:
         return self._flow_run
 
     def close(self) -> None:
-        if self._flow_run is not None and self._body_ended is not None:
-            self._flow_run.post(self._body_ended.set)
+        assert self._flow_run is not None
+        assert self._body_ended is not None
+        self._flow_run.post(self._body_ended.set)
         self._thread.join()
 
     def _main(self) -> None:

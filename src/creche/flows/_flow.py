@@ -47,7 +47,7 @@ class Flow(Generic[P, R]):
         backend: BackendName = "trio",
     ) -> None:
         self.fn = fn
-        self.name = name_of(fn) if name is None else name
+        self.name: str = name_of(fn) if name is None else name
         self._is_async = is_async_callable(fn)
         self._backend: BackendName = backend
         self._task_runner = None if task_runner is None else read_runner(task_runner)
@@ -252,5 +252,5 @@ class FlowDecorator:
         return Flow(fn, task_runner=task_runner, name=name, backend=backend)
 
 
-flow = FlowDecorator()
+flow: FlowDecorator = FlowDecorator()
 """Makes functions flows; see `FlowDecorator.__call__`."""

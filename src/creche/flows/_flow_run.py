@@ -13,11 +13,12 @@ Invariant: a task whose dependency did not complete never runs: it is CANCELLED 
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar, copy_context
 from functools import partial
 from itertools import count
+from traceback import format_exception_only
 from typing import Any, final
 
 from creche._call import is_async_callable, read_call
@@ -54,6 +55,8 @@ class FlowRun:
         self._portal = Portal(run.backend.poster())
         self._numbers: defaultdict[str, Iterator[int]] = defaultdict(count)
         self._numbering = threading.Lock()
+        self._news: deque[Callable[[], object]] = deque()
+        self._is_telling = False
 
     @property
     def on_loop(self) -> bool:
@@ -118,6 +121,22 @@ class FlowRun:
         """From any thread: have a function called on the loop soon."""
         self._portal.post(fn)
 
+    def follow(self, fn: Callable[[], object]) -> None:
+        """Do what follows from a task's end; one after another, however long a chain of tasks is.
+
+        Args:
+            fn: what to do, on the loop's thread; it may settle further tasks.
+        """
+        self._news.append(fn)
+        if self._is_telling:
+            return
+        self._is_telling = True
+        try:
+            while self._news:
+                self._news.popleft()()
+        finally:
+            self._is_telling = False
+
     def close(self) -> None:
         """The run is over; on the loop's thread."""
         self._portal.close()
@@ -147,7 +166,8 @@ class FlowRun:
             why = f"{upstream.key!r}, which it depends on, is {upstream.state.name}"
             error = upstream.peek_error()
             if error is not None:
-                why += f" ({type(error).__name__}: {error})"
+                # Not by `str`, which of a user's exception may fail.
+                why += f" ({format_exception_only(error)[-1].strip()})"
             elif upstream.origin == "upstream":
                 why = upstream.reason or why  # the root of it, not the whole chain
             self._run.cancel(slot, "upstream", why)
@@ -178,10 +198,11 @@ class _Dependent:
             slot.add_done_callback(self._one_settled)
 
     def _one_settled(self, upstream: Slot[Any]) -> None:
+        follow = partial(self._flow_run.follow, partial(self._count, upstream))
         if self._flow_run.on_loop:
-            self._count(upstream)
+            follow()
         else:  # a slot of another run, whose loop is another thread's
-            self._flow_run.post(partial(self._count, upstream))
+            self._flow_run.post(follow)
 
     def _count(self, upstream: Slot[Any]) -> None:
         self._missing -= 1

@@ -34,7 +34,7 @@ class Task(Generic[P, R, V]):
 
     def __init__(self, fn: Callable[P, R], *, name: str | None = None) -> None:
         self.fn = fn
-        self.name = name_of(fn) if name is None else name
+        self.name: str = name_of(fn) if name is None else name
         self._is_async = is_async_callable(fn)
         functools.update_wrapper(self, fn, updated=())
 

@@ -52,7 +52,7 @@ class Summary(Instrument):
         """
         self.counts: Counter[State] = Counter()
         self.running: dict[Hashable, float] = {}
-        self.submitted = 0
+        self.submitted: int = 0
         self.failures: list[Failure] = []
         self._most_failures = failures
         self._most_slowest = slowest
