@@ -10,7 +10,7 @@ Invariant: a call that is refused has left nothing behind: its key is free, and 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Hashable, Iterable
+from collections.abc import AsyncIterable, Awaitable, Callable, Hashable, Iterable
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Literal, TypeVar, TypeVarTuple, final, overload
@@ -112,7 +112,7 @@ class KeyedTaskRunner(ReadableTaskRunner):
     @overload
     async def map(
         self,
-        fn: Callable[[Item], Coroutine[Any, Any, T]],
+        fn: Callable[[Item], Awaitable[T]],
         items: Iterable[Item] | AsyncIterable[Item],
         *,
         key: Callable[[Item], Hashable] | None = ...,
@@ -121,7 +121,7 @@ class KeyedTaskRunner(ReadableTaskRunner):
     @overload
     async def map(
         self,
-        fn: Callable[[Item], Coroutine[Any, Any, T]],
+        fn: Callable[[Item], Awaitable[T]],
         items: Iterable[Item] | AsyncIterable[Item],
         *,
         key: Callable[[Item], Hashable] | None = ...,
