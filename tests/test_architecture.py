@@ -23,7 +23,7 @@ FLOORS: list[set[str]] = [
     {"_events"},
     {"_backend", "_call", "_capture", "_options"},  # records and pure functions
     {"_backends._trio", "_backends._asyncio", "_slot", "_announce"},
-    {"_backends", "_carrier", "_queue", "_board", "_portal"},
+    {"_backends", "_blocking", "_carrier", "_queue", "_board", "_portal"},
     {"_waiting", "_halting"},
     {"_performing"},  # one call
     {"_carriers", "_exit"},

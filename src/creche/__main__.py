@@ -18,6 +18,11 @@ def main() -> None:
     Raises:
         SystemExit: always, with the exit status: 2 when the extra is not installed.
     """
+    path = sys.path
+    if __name__ == "__main__":
+        # `python -m` has the present folder first on the path: the user's, where a file may have the
+        # name of a module that the command needs. Its turn is later.
+        sys.path = [*path[1:], path[0]]
     try:
         # Not at the top: it needs cyclopts and rich, which may not be there.
         app = importlib.import_module("creche.cli._app")
@@ -29,6 +34,8 @@ def main() -> None:
             f"creche: the command needs {package}, which is not installed: pip install 'creche[cli]'\n",
         )
         sys.exit(2)
+    finally:
+        sys.path = path
     sys.exit(app.main(sys.argv[1:]))
 
 

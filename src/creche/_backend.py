@@ -10,7 +10,7 @@ What it does not know: any loop.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import AbstractAsyncContextManager
 from contextvars import Context
 from types import TracebackType
@@ -96,6 +96,7 @@ class Backend(NamedTuple):
         current_task: the running task, which is only ever compared.
         current_effective_deadline: of all the scopes around the running task, in the loop's time;
             minus infinity once one is cancelled.
+        have_children: whether one of these tasks has child tasks, as far as the loop tells.
         checkpoint: a cancel point and a schedule point.
         checkpoint_if_cancelled: a cancel point that lets nobody else run unless it raises.
         shielded_checkpoint: a schedule point that is no cancel point.
@@ -127,6 +128,7 @@ class Backend(NamedTuple):
     current_time: Callable[[], float]
     current_task: Callable[[], object]
     current_effective_deadline: Callable[[], float]
+    have_children: Callable[[Iterable[Any]], bool]
     checkpoint: Callable[[], Awaitable[None]]
     checkpoint_if_cancelled: Callable[[], Awaitable[None]]
     shielded_checkpoint: Callable[[], Awaitable[None]]

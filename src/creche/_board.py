@@ -228,6 +228,17 @@ class Board:
         """Every slot that is not settled, in the order of claiming."""
         return [slot for slot in self.slots.values() if not slot.done]
 
+    def lose_reservations(self, why: str) -> None:
+        """Settle what is reserved and was never filled.
+
+        Args:
+            why: the run does not wait for it any longer, as a sentence.
+        """
+        if self.reserved:
+            for slot in [slot for slot in self.slots.values() if slot.reserved]:
+                if not slot.done:  # a callback may have been quicker
+                    self.cancel(slot, "lost", f"nothing was submitted under it, and {why}")
+
     def tell(self, name: str, slot: Slot[Any], place: Place) -> None:
         """Build the event of this name and hand it to the instruments.
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import inspect
 import types
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import Context, copy_context
 from types import FunctionType
 from typing import Any, final
@@ -48,34 +48,41 @@ class Call:
 
 
 @types.coroutine
-def run_in_context(call: Call) -> Generator[Any, Any, Any]:
-    """Carry out an async call in the present task, every step of it in the call's own context.
+def run_in_context(
+    context: Context,
+    fn: Callable[..., Awaitable[Any]],
+    args: tuple[Any, ...],
+) -> Generator[Any, Any, Any]:
+    """Await what a function gives in the present task, every step of it in a context of its own.
 
     A task of one's own would be begun in that context; the task of somebody else cannot be moved to
     another, and must find its own unchanged.
 
     Args:
-        call: an async one.
+        context: to call the function in, and to make each step in.
+        fn: gives an awaitable.
+        args: its arguments.
 
     Returns:
-        what it returned.
+        what came of the awaitable.
     """
-    run = call.context.run
-    coroutine = _body(call)
+    coroutine = _body(fn, args)
     step, sent = coroutine.send, None
     while True:
         try:
-            message = run(step, sent)
+            message = context.run(step, sent)
         except StopIteration as stop:
             return stop.value
+        finally:
+            sent = None  # an exception that was passed on holds this frame
         try:
             step, sent = coroutine.send, (yield message)
         except BaseException as exc:  # noqa: BLE001 - passed on to the call
             step, sent = coroutine.throw, exc
 
 
-async def _body(call: Call) -> Any:  # noqa: ANN401 - whatever it gives
-    return await call.fn(*call.args)
+async def _body(fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...]) -> Any:  # noqa: ANN401 - whatever it gives
+    return await fn(*args)
 
 
 def read_call(fn: object, args: tuple[object, ...]) -> Call:

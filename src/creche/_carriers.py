@@ -115,16 +115,16 @@ class Carriers:
         self._look_for_drained()
         self._look_for_stall()
 
-    def note_parked(self, task: object, *, parked: bool) -> None:
-        """The running task begins or ends to wait for a slot; heeded if it carries out a call.
+    def note_wait(self, task: object, deadline: float | None) -> None:
+        """A task begins or ends to wait for a slot; heeded if it carries out a call.
 
         Args:
-            task: the running one.
-            parked: whether it waits from now on.
+            task: any task.
+            deadline: when the wait ends at the latest; `None` when it has ended.
         """
         if task in self._waits:
-            self._waits[task] = self._backend.current_effective_deadline() if parked else _NO_WAIT
-            self._busy += -1 if parked else 1
+            self._waits[task] = _NO_WAIT if deadline is None else deadline
+            self._busy += 1 if deadline is None else -1
             self._look_for_stall()
 
     async def carry_here(self, slot: Slot[Any], call: Call) -> BaseException | None:
@@ -132,6 +132,7 @@ class Carriers:
 
         A guest: the nursery neither waits for it nor cancels it, so that both are seen to here.
         """
+        call.taken = True
         carrier = Carrier(self._backend.current_task())
         # A call that another one submits is carried out in the very task of that one.
         nested = carrier.task in self._waits
@@ -252,7 +253,8 @@ class Carriers:
             return await self._performer.perform(slot, call, carrier, in_own_task=own)
         finally:
             del slot, call  # see Performer.perform
-            del self._waits[carrier.task]
+            if self._waits.pop(carrier.task) != _NO_WAIT:
+                self._busy += 1  # its thread was left to itself, and waits for ever
 
     def _next(self) -> Work | None:
         work = self._queue.next()
@@ -268,12 +270,14 @@ class Carriers:
     def _look_for_stall(self) -> None:
         """At the exit: when every call waits for another, somebody waits for what cannot come.
 
-        Not while one of them waits with a time limit of its own: it goes on then, and may submit.
+        Not while one of them waits with a time limit of its own, or has child tasks: it goes on then,
+        or they do, and may submit.
         """
         if (
             self._leaving
             and self._busy == 0
             and self._board.reserved
             and all(deadline >= self._deadline for deadline in self._waits.values())
+            and not self._backend.have_children(self._waits)
         ):
             self._when_stalled()

@@ -6,7 +6,7 @@ raised, the cancellation of a scope around it all. Here is the order; the first 
 1.  what crashed (``KeyboardInterrupt``, ``SystemExit``, ... out of a call, or Ctrl-C during the exit):
     bare if it is one thing, else in a group;
 2.  with `on_error="cancel"`, the failures, in a group, together with the body's own exception if that
-    is another one;
+    is another one; unless that one is Ctrl-C or the like, which nobody would look for in a group;
 3.  the body's own exception, bare;
 4.  the cancellation of a scope around the run.
 
@@ -50,7 +50,7 @@ def raise_what_is_due(
     crashes = [crash for crash in (own, *performer.crashes, escaped) if crash is not None]
     if performer.crashes or escaped is not None:
         _raise_crash(crashes, exc)
-    elif performer.failures:
+    elif performer.failures and (own is None or isinstance(own, Exception)):
         raise _failures(performer, own)
     elif exc is None and cancellation is not None:
         # Nurseries wrap it; alone it says the same, and code after us may expect it bare.
@@ -93,18 +93,17 @@ def _raise_crash(crashes: list[BaseException], exc: BaseException | None) -> Non
 
 
 def _failures(performer: Performer, own: BaseException | None) -> BaseException:
-    errors: list[Exception] = []
+    errors: list[BaseException] = []
     for slot in performer.failures:
         slot.mark_read()
         error = slot.peek_error()
-        assert isinstance(error, Exception), slot
+        assert error is not None, slot
         note = f"in call {slot.key!r}"
         if note not in getattr(error, "__notes__", ()):
             error.add_note(note)
         if not any(error is other for other in errors):
             errors.append(error)
-    if own is not None:
-        known = all(any(leaf is error for error in errors) for leaf in leaves(own))
-        if not known:
-            return BaseExceptionGroup("calls of a runner failed", [*errors, own])
-    return ExceptionGroup("calls of a runner failed", errors)
+    if own is not None and not all(any(leaf is error for error in errors) for leaf in leaves(own)):
+        errors.append(own)
+    # An ExceptionGroup, unless one of them is a group of a user's that is none.
+    return BaseExceptionGroup("calls of a runner failed", errors)

@@ -1,7 +1,7 @@
 """The end of a run before its time: why it takes and starts nothing more.
 
-What it is for: one place for the order of it: first nothing new, then drop what is pending, then cancel
-what runs. The body of the runner, a crash, a failure, a cancelled scope around the run all end it here.
+What it is for: one place for the order of it: first nothing new, then drop what is pending or
+reserved, then cancel what runs. The body of the runner, a crash, a failure, a cancelled scope around the run all end it here.
 
 What it does not know: carriers, who waits, what comes out of the run in the end.
 
@@ -60,7 +60,10 @@ class Halting:
             for carrier in self.guests:
                 carrier.cancel(origin, reason)
             for slot in self._queue.drop_all():
-                self._board.cancel(slot, "closed", self.why_dropped())
+                if not slot.done:  # a callback may have been quicker
+                    self._board.cancel(slot, "closed", self.why_dropped())
+            # At once, too: a thread may be waiting for one, and the end of the run for the thread.
+            self._board.lose_reservations(self.why_dropped())
         if cancel:
             self.has_cancelled = True
             self._nursery.cancel_scope.cancel()

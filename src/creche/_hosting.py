@@ -14,6 +14,7 @@ What comes out of it in the end is decided in `_exit`.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Hashable
 from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
@@ -40,11 +41,6 @@ from ._waiting import LoopHome
 
 T = TypeVar("T")
 
-# What trio and anyio allow by default, too. An unbounded runner is unbounded on the loop; ten thousand
-# plain functions do not get ten thousand threads.
-DEFAULT_THREADS = 40
-
-
 @final
 class Run:
     """One run: opened by `open`, closed by `close`, readable ever after.
@@ -61,9 +57,17 @@ class Run:
     performer: Performer
     carriers: Carriers
 
-    def __init__(self, name: str, options: Options, backend: Backend, *, workers: int | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        options: Options,
+        backend: Backend,
+        *,
+        workers: int | None,
+        threads: int,
+    ) -> None:
         self.backend = backend
-        self.home = LoopHome(backend, self._note_parked)
+        self.home = LoopHome(backend, self._note_wait)
         self._announcer = Announcer(options.instruments, self._note_crash)
         self.board = Board(
             self.home,
@@ -76,10 +80,12 @@ class Run:
         self._name = name
         self._options = options
         self._workers = workers
+        self._threads = threads
         self._manager: AbstractAsyncContextManager[Any, bool | None] = backend.open_nursery()
         self._nursery: Any = None
         self._intake_open = False
         self._native = backend.native_cancels()
+        self._thread = threading.get_ident()
 
     @protected
     async def open(self) -> None:
@@ -90,7 +96,7 @@ class Run:
             self.backend,
             self.board,
             self.halting,
-            threads=self._workers or DEFAULT_THREADS,
+            threads=self._threads,
             cancel_on_failure=self._options.on_error == "cancel",
         )
         self.carriers = Carriers(
@@ -141,7 +147,9 @@ class Run:
 
         Raises:
             RunnerClosed: the run takes no more calls.
+            RuntimeError: this is not the thread of the run's loop.
         """
+        self.check_thread(key)
         halted = self.halting.halted
         if halted is not None:
             msg = f"cannot submit {key!r}: the runner is closing ({halted.reason})"
@@ -149,6 +157,23 @@ class Run:
         if not self._intake_open:
             msg = f"cannot submit {key!r}: the runner has closed; start it again for another run"
             raise RunnerClosed(msg)
+
+    def check_thread(self, key: object) -> None:
+        """Refuse what would touch the loop from another thread, before anything is touched.
+
+        Args:
+            key: of the call that is meant.
+
+        Raises:
+            RuntimeError: this is not the thread of the run's loop.
+        """
+        if threading.get_ident() != self._thread:
+            msg = (
+                f"runner {self._name!r} lives on another thread's loop, which this thread must not touch "
+                f"(asked for {key!r}); go through that loop: trio.from_thread, anyio.from_thread or "
+                f"asyncio.run_coroutine_threadsafe"
+            )
+            raise RuntimeError(msg)
 
     def submit(self, key: Hashable, call: Call) -> Slot[Any]:
         """Check a call in, and let it wait for a carrier.
@@ -229,7 +254,7 @@ class Run:
             TypeError: the key cannot be hashed.
         """
         slot = self.board.find(key)
-        if not slot.done and not slot.lives_in(self.home):
+        if not slot.done and slot.home is not self.home:
             raise UnknownKey(slot.key, "this slot belongs to another runner; ask that one")
         return slot
 
@@ -309,8 +334,8 @@ class Run:
             return "outer", "the body of the runner was interrupted"
         return "closed", f"the body of the runner raised {type(exc).__name__}"
 
-    def _note_parked(self, task: object, parked: bool) -> None:  # noqa: FBT001
-        self.carriers.note_parked(task, parked=parked)
+    def _note_wait(self, task: object, deadline: float | None) -> None:
+        self.carriers.note_wait(task, deadline)
 
     def _note_crash(self, exc: BaseException) -> None:
         """Code of the user's that we called raised Ctrl-C or the like: end the run, raise it then."""
@@ -319,20 +344,16 @@ class Run:
 
     def _give_up_reservations(self) -> None:
         """Nothing is left at the exit but calls that wait: what they wait for will not come."""
-        for slot in self.board.open_slots():
-            if slot.reserved:
-                self._lose(slot)
+        self.board.lose_reservations("the run has ended")
 
     def _shut_intake(self) -> None:
         self._intake_open = False
 
     def _sweep(self) -> None:
+        self._give_up_reservations()
         for slot in self.board.open_slots():
-            self._lose(slot)
-
-    def _lose(self, slot: Slot[Any]) -> None:
-        what = "nothing was submitted under it" if slot.reserved else "it did not get to run"
-        self.board.cancel(slot, "lost", f"the run has ended, and {what}")
+            if not slot.done:  # a callback may have been quicker
+                self.board.cancel(slot, "lost", "it did not get to run, and the run has ended")
 
     def _tell(self, name: str) -> None:
         if self._announcer.hears:

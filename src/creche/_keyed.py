@@ -30,6 +30,11 @@ Item = TypeVar("Item")
 Ts = TypeVarTuple("Ts")
 
 
+# What trio and anyio allow by default, too. An unbounded runner is unbounded on the loop; ten thousand
+# plain functions do not get ten thousand threads.
+DEFAULT_THREADS = 40
+
+
 class KeyedTaskRunner(ReadableTaskRunner):
     """A runner of creche's own: the interface that all of them share."""
 
@@ -190,11 +195,22 @@ class KeyedTaskRunner(ReadableTaskRunner):
     # For the runners on the next floor -------------------------------------------------------------
 
     async def _start(self, exit_stack: AsyncExitStack) -> None:
-        run = Run(self.name, self._options, detect(), workers=self._workers)
+        run = Run(
+            self.name,
+            self._options,
+            detect(),
+            workers=self._workers,
+            threads=self._threads,
+        )
         await run.open()
         self._run = run
         exit_stack.push_async_exit(_Closing(run))
         run.announce()
+
+    @property
+    def _threads(self) -> int:
+        """How many plain calls may be in threads at once."""
+        return self._workers or DEFAULT_THREADS
 
     def _check_exit(self) -> None:
         if self._run is not None and not self._run.is_innermost():

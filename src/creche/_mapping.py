@@ -95,6 +95,8 @@ class Mapping(Generic[Item, T]):
                 while self._failure is None:
                     while window is not None and len(arrivals) >= window and self._failure is None:
                         self._read(await anext(arrivals))
+                    if self._failure is not None:
+                        break
                     item = await self._pull()
                     if item is _END or self._failure is not None:
                         break
@@ -128,12 +130,13 @@ class Mapping(Generic[Item, T]):
         self._results.append(_END)
         arrivals.add(slot)
         if self._aiterator is not None:
-            slot.enroll(partial(self._interrupt_pulling, slot))
+            slot.enroll(partial(self._note_failure, slot))
 
-    def _interrupt_pulling(self, slot: Slot[T]) -> None:
-        if self._stop_at_failure and self._pulling is not None and slot.state is not State.COMPLETED:
+    def _note_failure(self, slot: Slot[T]) -> None:
+        if self._stop_at_failure and slot.state is not State.COMPLETED:
             self._failure = self._failure or slot
-            self._pulling.cancel()
+            if self._pulling is not None:
+                self._pulling.cancel()
 
     def _read(self, slot: Slot[T]) -> None:
         """Take what a settled slot holds; one without a key of its own leaves the board."""

@@ -20,6 +20,7 @@ from typing import Any, cast, final
 from outcome import Error, Value
 
 from ._backend import Backend, Scope
+from ._blocking import IN_THREAD
 from ._board import Board
 from ._call import Call, run_in_context
 from ._capture import classify, fatal_part
@@ -105,7 +106,10 @@ class Performer:
                     if call.is_async:
                         board.tell("call_started", slot, "loop")
                 if call.is_async:
-                    value = await (call.fn(*call.args) if in_own_task else run_in_context(call))
+                    if in_own_task:
+                        value = await call.fn(*call.args)
+                    else:
+                        value = await run_in_context(call.context, call.fn, call.args)
                 else:
                     came = await self._in_thread(slot, call)
                     if isinstance(came, Error):
@@ -113,25 +117,34 @@ class Performer:
                         raised = came.error
                     else:
                         came = came.unwrap()
-                        # Cancelled in this await, it has returned nothing: not even the awaitable.
-                        value = await came if inspect.isawaitable(came) else came
+                        # Cancelled while it is awaited, it has returned nothing: not the awaitable either.
+                        if not inspect.isawaitable(came):
+                            value = came
+                        elif in_own_task:
+                            value = await came
+                        else:
+                            value = await run_in_context(call.context, _itself, (came,))
         except BaseException as exc:  # noqa: BLE001 - stored; what must travel on is handed back
             raised = exc
         # The scope is closed: what is cancelled now was cancelled from outside.
+        onward = None
         try:
             if raised is not None:
-                return self._settle_raised(slot, raised, native, in_own_task=in_own_task)
-            if value is _NOT_RETURNED:
+                onward = self._settle_raised(slot, raised, native, in_own_task=in_own_task)
+            elif value is _NOT_RETURNED:
                 board.cancel(slot, *carrier.request)
             else:
                 board.settle(slot, State.COMPLETED, value)
-            return None
-        finally:
             if in_own_task:
                 backend.forget_native_cancels(native)
+            elif onward is None and backend.native_cancels() > native:
+                # The call has made something else of it, and it comes only once: on with it.
+                onward = backend.cancelled()
+            return onward
+        finally:
             # A traceback of the call's leads back to this frame, which must not lead to the slot that
             # holds the exception: only the garbage collector could free such a ring.
-            del self, slot, call, carrier, value, came, raised, board
+            del self, slot, call, carrier, value, came, raised, onward, board
 
     def perform_inline(self, slot: Slot[Any], call: Call) -> None:
         """Run a plain call here and now, without a thread; it blocks the loop as any function does.
@@ -204,16 +217,23 @@ class Performer:
             guard = backend.open_scope(shield=True)
             self._thread_guards[guard] = slot
             try:
-                body = partial(_captured, call.fn, call.args)
+                body = partial(_captured, slot, call.fn, call.args)
                 came = await backend.run_in_thread(body, f"creche {slot.key!r}", guard)
                 return cast("Value[Any] | Error", came)
             finally:
                 del self._thread_guards[guard]
 
 
-def _captured(fn: Callable[..., Any], args: tuple[Any, ...]) -> Value[Any] | Error:
+def _itself(given: Any) -> Any:  # noqa: ANN401
+    return given
+
+
+def _captured(slot: Slot[Any], fn: Callable[..., Any], args: tuple[Any, ...]) -> Value[Any] | Error:
     """What a plain function does, as an outcome: no transport ever carries its exceptions."""
+    IN_THREAD.set(slot)  # the thread runs in a copy of the context
     try:
         return Value(fn(*args))
     except BaseException as exc:  # noqa: BLE001 - handed over, whatever it is
         return Error(exc)
+    finally:
+        del slot, fn, args  # see Performer.perform

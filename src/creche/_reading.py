@@ -132,13 +132,17 @@ class ReadableTaskRunner(BaseTaskRunner):
         Raises:
             UnknownKey: nothing was submitted or reserved under the key, or the slot is another run's.
             RunnerNotStarted: the runner was never started.
+            RuntimeError: this is not the thread of the runner's loop.
             TypeError: the key cannot be hashed, or `reason` is no string.
         """
         if not isinstance(reason, str):
             msg = f"reason must be a string, not {reason!r}"
             raise TypeError(msg)
         run = self._known(key)
-        return run.cancel(run.own(key), "cancel", reason)
+        slot = run.own(key)
+        if not slot.done:
+            run.check_thread(key)
+        return run.cancel(slot, "cancel", reason)
 
     def forget(self, key: Hashable | Slot[Any]) -> None:
         """Take a settled call off the board; its key is free again, and its slot goes on working.

@@ -49,6 +49,10 @@ class Home(Protocol):
         """Whether this thread is running any event loop."""
         ...
 
+    def block(self, slot: Slot[Any], timeout: float | None, /) -> bool:
+        """Block this thread, which runs no loop, until the slot is settled."""
+        ...
+
 
 class Carrying(Protocol):
     """Who carries a call out, as far as a slot must know."""
@@ -171,6 +175,7 @@ class Slot(Generic[T_co]):
             TimeoutError: `timeout` seconds passed.
             TypeError: `timeout` is not a number.
             ValueError: `timeout` is negative or NaN.
+            RuntimeError: a call waits for itself, in its own thread.
             BaseException: whatever the call raised, the original object.
         """
         timeout = check_timeout(timeout)
@@ -193,8 +198,8 @@ class Slot(Generic[T_co]):
     def add_done_callback(self, fn: Callable[[Slot[T_co]], object]) -> None:
         """Have a function called with this slot once it is settled.
 
-        It is called once, on the home loop's thread, between two steps of the run; at once if the
-        slot is settled already. An error in it is logged (logger ``creche``) and stops nobody.
+        It is called once, on the home loop's thread, between two steps of the run; if the slot is
+        settled already, at once and where you are. An error in it is logged (logger ``creche``) and stops nobody.
 
         Args:
             fn: a plain function of one argument, the slot.
@@ -218,6 +223,11 @@ class Slot(Generic[T_co]):
     def pending_call(self) -> Call | None:
         """The call, while it is pending; `None` for a reserved slot, and once it runs."""
         return cast("Call | None", self._work) if self._state is State.PENDING else None
+
+    @property
+    def home(self) -> Home:
+        """Where the slot lives."""
+        return self._home
 
     # What the run does with it ------------------------------------------------------------------------
 
@@ -267,9 +277,10 @@ class Slot(Generic[T_co]):
             callbacks, self._callbacks = self._callbacks, None
         return callbacks or []
 
-    def lives_in(self, home: object) -> bool:
-        """Whether this is a slot of that run."""
-        return self._home is home
+    @property
+    def task(self) -> object:
+        """The task that carries out a running call."""
+        return cast("Carrying", self._work).task
 
     def carried_by(self, task: object) -> bool:
         """Whether it is this task that carries the call out."""
@@ -343,16 +354,11 @@ class Slot(Generic[T_co]):
 
         Returns:
             False when the time passed first.
+
+        Raises:
+            RuntimeError: it is the call's own thread that asks; it would wait for ever.
         """
-        settled = threading.Event()
-        wake = settled.set
-        if not self.enroll(wake):
-            return True
-        try:
-            settled.wait(timeout)
-        finally:
-            self.withdraw(wake)
-        return self.done
+        return self._home.block(self, timeout)
 
     async def wait(self, timeout: float | None) -> bool:  # noqa: ASYNC109 - the contract's word
         """Wait until the slot is settled; see `BaseTaskRunner.wait` for what is promised.

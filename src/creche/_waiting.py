@@ -14,16 +14,21 @@ Invariant: a waiter that is cancelled leaves no trace in the slot, and does not 
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, final
 
 from ._backend import Backend, Parkable
 from ._backends import any_loop_here, detect
+from ._blocking import block, waits_for_itself
+from ._ki import protected
 from ._slot import Slot
+from ._states import State
 
 T = TypeVar("T")
 
@@ -31,14 +36,19 @@ T = TypeVar("T")
 _YIELD_EVERY = 64
 
 
+def _nobody(task: object, deadline: float | None) -> None:
+    """Is told of waits once the run is over."""
+
+
 @final
 class LoopHome:
     """Where the slots of one run live: its loop, while that runs."""
 
-    __slots__ = ("_backend", "_credit", "_note_parked", "_thread")
+    __slots__ = ("_backend", "_credit", "_note_wait", "_post", "_thread")
 
-    def __init__(self, backend: Backend, note_parked: Callable[[object, bool], None]) -> None:
-        self._note_parked = note_parked
+    def __init__(self, backend: Backend, note_wait: Callable[[object, float | None], object]) -> None:
+        self._note_wait = note_wait
+        self._post = backend.poster()
         self._backend: Backend | None = backend
         self._thread = threading.get_ident()
         self._credit = _YIELD_EVERY
@@ -46,6 +56,16 @@ class LoopHome:
     def leave(self) -> None:
         """The run is over: from now on its slots are read under any loop, or none."""
         self._backend = None
+        # A slot that outlives its run must not keep the run.
+        self._note_wait = _nobody
+
+    def block(self, slot: Slot[Any], timeout: float | None, /) -> bool:
+        """Block this thread, which runs no loop, until a slot is settled; see `_blocking.block`."""
+        return block(slot, timeout, _post_note)
+
+    def _note_blocked(self, slot: Slot[Any], deadline: float | None) -> None:
+        if slot.state is State.RUNNING:
+            self._note_wait(slot.task, deadline)
 
     def in_loop(self) -> bool:
         """Whether this thread is running any event loop."""
@@ -53,7 +73,7 @@ class LoopHome:
 
     async def pass_by(self) -> None:
         """A cancel point, and every so often a schedule point."""
-        backend = self._here()
+        backend = self.here()
         self._credit -= 1
         if self._credit > 0:
             await backend.checkpoint_if_cancelled()
@@ -77,13 +97,9 @@ class LoopHome:
         if slot.done:
             await self.pass_by()
             return True
-        backend = self._here()
+        backend = self.here()
         if slot.carried_by(backend.current_task()):
-            msg = (
-                f"call {slot.key!r} waits for itself, which would never end; "
-                f"return its value instead, or wait from another task"
-            )
-            raise RuntimeError(msg)
+            raise waits_for_itself(slot.key)
         self._credit = _YIELD_EVERY
         if timeout is None:
             await self.park(backend, slot)
@@ -92,6 +108,7 @@ class LoopHome:
             await self.park(backend, slot)
         return slot.done
 
+    @protected
     async def park(self, backend: Backend, place: Parkable) -> None:
         """Park the running task, and have it known meanwhile that its call waits for another.
 
@@ -100,13 +117,13 @@ class LoopHome:
             place: what to wait for.
         """
         task = backend.current_task()
-        self._note_parked(task, True)  # noqa: FBT003
+        self._note_wait(task, backend.current_effective_deadline())
         try:
             await backend.park(place)
         finally:
-            self._note_parked(task, False)  # noqa: FBT003
+            self._note_wait(task, None)
 
-    def _here(self) -> Backend:
+    def here(self) -> Backend:
         """The backend to wait with, here and now.
 
         Raises:
@@ -121,6 +138,14 @@ class LoopHome:
             )
             raise RuntimeError(msg)
         return self._backend
+
+
+def _post_note(waiter: Slot[Any], blocked: bool) -> None:  # noqa: FBT001
+    """The thread of a call begins or ends to wait: for the run of that call to know."""
+    home = waiter.home
+    assert isinstance(home, LoopHome)
+    with suppress(RuntimeError):  # its loop has ended
+        home._post(partial(home._note_blocked, waiter, math.inf if blocked else None))  # noqa: SLF001
 
 
 @final
@@ -149,7 +174,7 @@ class AsCompleted(Generic[T]):
         if self._backend is not None:
             msg = "this as_completed() was entered before; call as_completed() again for another"
             raise RuntimeError(msg)
-        self._backend = detect()
+        self._backend = self._home.here()
         task = self._backend.current_task()
         for slot in self._slots:
             if slot.carried_by(task):
@@ -171,6 +196,7 @@ class AsCompleted(Generic[T]):
         for slot, arrive in self._enrolled.items():
             slot.withdraw(arrive)
         self._enrolled.clear()
+        self._wake_readers()
 
     def __aiter__(self) -> Self:
         if self._backend is None:
@@ -231,6 +257,9 @@ class AsCompleted(Generic[T]):
         """A slot has settled; called by whoever settles it."""
         del self._enrolled[slot]
         self._ready.append(slot)
+        self._wake_readers()
+
+    def _wake_readers(self) -> None:
         # Everybody, not one: the last slot must also tell the other readers that none will follow.
         parked, self._parked = self._parked, {}
         for wake in parked:

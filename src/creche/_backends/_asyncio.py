@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextvars import Context
 from functools import partial
 from typing import Any, cast
@@ -77,6 +77,20 @@ def _forget_native_cancels(before: int) -> None:
         task.uncancel()
 
 
+async def _checkpoint_if_cancelled() -> None:
+    # A pending `Task.cancel` shows only when the task is suspended, and anyio does not look for it.
+    if _native_cancels():
+        await anyio.lowlevel.checkpoint()
+    else:
+        await anyio.lowlevel.checkpoint_if_cancelled()
+
+
+def _have_children(tasks: Iterable[asyncio.Task[Any]]) -> bool:
+    """Those in anyio's task groups; of asyncio's own tasks nobody knows who has started them."""
+    parents = {task.parent_id for task in anyio.get_running_tasks()}
+    return any(id(task) in parents for task in tasks)
+
+
 def _set_context(task: object, context: Context) -> bool:
     """Never asked for: here each call has a task of its own, begun in its context."""
     raise AssertionError(task, context)  # pragma: no cover - reuses_tasks is False
@@ -130,8 +144,9 @@ BACKEND = Backend(
     current_time=_current_time,
     current_task=_current_task,
     current_effective_deadline=anyio.current_effective_deadline,
+    have_children=_have_children,
     checkpoint=anyio.lowlevel.checkpoint,
-    checkpoint_if_cancelled=anyio.lowlevel.checkpoint_if_cancelled,
+    checkpoint_if_cancelled=_checkpoint_if_cancelled,
     shielded_checkpoint=anyio.lowlevel.cancel_shielded_checkpoint,
     set_context=_set_context,
     park=_park,

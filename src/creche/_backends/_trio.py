@@ -11,7 +11,7 @@ import importlib
 import math
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextvars import Context
 from functools import partial
 from typing import Any
@@ -78,6 +78,10 @@ def _start_soon(
     context.run(partial(nursery.start_soon, fn, arg, name=name))
 
 
+def _have_children(tasks: Iterable[Task]) -> bool:
+    return any(nursery.child_tasks for task in tasks for nursery in task.child_nurseries)
+
+
 def _is_innermost(nursery: Nursery) -> bool:
     return trio.lowlevel.current_task().child_nurseries[-1] is nursery
 
@@ -110,6 +114,7 @@ BACKEND = Backend(
     current_time=trio.current_time,
     current_task=trio.lowlevel.current_task,
     current_effective_deadline=trio.current_effective_deadline,
+    have_children=_have_children,
     checkpoint=trio.lowlevel.checkpoint,
     checkpoint_if_cancelled=trio.lowlevel.checkpoint_if_cancelled,
     shielded_checkpoint=trio.lowlevel.cancel_shielded_checkpoint,

@@ -10,10 +10,12 @@ from __future__ import annotations
 import importlib.metadata
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
+from ._parameters import convert_exactly
 from ._run import INTERRUPTED, USAGE, run_file
 from ._usage import UsageError
 
@@ -32,7 +34,10 @@ def run(
     *,
     runner: Literal["concurrent", "sequential"] = "concurrent",
     backend: Literal["trio", "asyncio"] | None = None,
-    max_workers: int | None = None,
+    max_workers: Annotated[
+        int | None,
+        Parameter(converter=partial(convert_exactly, "--max-workers", int)),
+    ] = None,
     param: Annotated[tuple[str, ...], Parameter(negative=())] = (),
     allow_failed_calls: Annotated[bool, Parameter(negative=())] = False,
     quiet: Annotated[bool, Parameter(negative=())] = False,
@@ -41,7 +46,8 @@ def run(
 
     The file is imported, so its code runs. What the flow prints goes to standard output; progress and
     summary go to standard error. The exit status is 0 when the flow and all its calls completed,
-    1 when the flow or one of its calls failed, 2 for bad input, 130 for Ctrl-C.
+    1 when the flow or one of its calls failed, 2 for bad input, 130 for Ctrl-C; or the flow's own,
+    when it exits with one.
 
     Args:
         target: a Python file, and the flow in it if there are several.

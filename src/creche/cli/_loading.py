@@ -34,7 +34,7 @@ def load_flow(target: str) -> Flow[..., Any]:
         BaseException: what importing the file raised.
     """
     path, name = split_target(target)
-    if not path.exists():
+    if not is_there(path):
         raise UsageError(f"no such file: {path}")
     if path.is_dir() or path.suffix != ".py":
         raise UsageError(f"not a Python file: {path}; the name must end in .py")
@@ -51,9 +51,24 @@ def split_target(target: str) -> tuple[Path, str | None]:
         the file, and the name of the flow if there is one.
     """
     head, colon, name = target.rpartition(":")
-    if not colon or Path(target).exists():
+    if not colon or is_there(Path(target)):
         return Path(target), None
     return Path(head), name
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is a file or a folder of this name, be it a name that none can have.
+
+    Args:
+        path: anything.
+
+    Returns:
+        whether it is there.
+    """
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # it is too long, or has a NUL in it
+        return False
 
 
 def import_file(path: Path) -> ModuleType:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from creche._backends import by_name
+from creche._capture import split
 from creche._keyed import KeyedTaskRunner
 from creche._states import State
 from creche.flows._flow import Flow
@@ -68,16 +69,12 @@ def run_file(
         return USAGE
     arguments = bind_parameters(flow.fn, params)
     flow = flow.with_options(task_runner=task_runner, backend=backend)
-    status, ended = COMPLETED, "completed"
-    shown = ""
+    status, ended, shown = COMPLETED, "completed", ""
     progress.start()
     try:
         call_flow(flow, arguments.args, arguments.kwargs)
-    except KeyboardInterrupt:
-        status, ended = INTERRUPTED, "interrupted"
-    except Exception as exc:  # noqa: BLE001 - shown
-        status, ended = FAILED, "failed"
-        shown = users_traceback(exc)
+    except BaseException as exc:  # noqa: BLE001 - shown
+        status, ended, shown = read_ending(exc)
     finally:
         progress.stop()
     sys.stdout.flush()
@@ -85,10 +82,32 @@ def run_file(
     if not quiet:
         lines = summary_lines(flow.name, summary, progress.seconds, ended)
         sys.stderr.write("\n".join(lines) + "\n")
-    calls_failed = summary.counts[State.FAILED] + summary.counts[State.CRASHED]
-    if status == COMPLETED and calls_failed and not allow_failed_calls:
-        return FAILED
-    return status
+    # A call that crashed took the flow with it, whatever status it asked for.
+    counts = summary.counts
+    failed = counts[State.CRASHED] or (counts[State.FAILED] and not allow_failed_calls)
+    return FAILED if status == COMPLETED and failed else status
+
+
+def read_ending(exc: BaseException) -> tuple[int, str, str]:
+    """How a flow has ended that raised.
+
+    Args:
+        exc: what came out of it; may be a group.
+
+    Returns:
+        the exit status as far as the flow says, how it ended in a word, and what to show of it.
+    """
+    interrupt, rest = split(exc, KeyboardInterrupt)
+    if interrupt is not None:
+        return INTERRUPTED, "interrupted", "" if rest is None else users_traceback(rest)
+    if not isinstance(exc, SystemExit):
+        return FAILED, "failed", users_traceback(exc)
+    # As Python reads it.
+    if exc.code is None:
+        return COMPLETED, "exited", ""
+    if isinstance(exc.code, int):
+        return exc.code, "exited", ""
+    return FAILED, "exited", f"{exc.code}\n"
 
 
 def make_runner(
@@ -113,10 +132,11 @@ def make_runner(
         if max_workers is not None:
             raise UsageError("--max-workers does not go with --runner sequential, which has one")
         return SequentialTaskRunner(instruments=instruments)
-    try:
-        return ConcurrentTaskRunner(max_workers, instruments=instruments)
-    except ValueError as exc:
-        raise UsageError(str(exc).replace("max_workers", "--max-workers")) from None
+    if max_workers is not None and max_workers < 1:
+        raise UsageError(
+            f"--max-workers must be at least 1, not {max_workers}; leave it out for no limit",
+        )
+    return ConcurrentTaskRunner(max_workers, instruments=instruments)
 
 
 def call_flow(flow: Flow[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

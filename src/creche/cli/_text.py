@@ -98,5 +98,17 @@ def users_traceback(exc: BaseException) -> str:
     return "".join(told.format())
 
 
+def one_line(exc: BaseException) -> str:
+    """An exception's class and message.
+
+    Args:
+        exc: any exception, also one that cannot be made a string.
+
+    Returns:
+        the words, without an end of line.
+    """
+    return " ".join("".join(traceback.format_exception_only(exc)).split())
+
+
 def _is_own(file: str) -> bool:
     return file.startswith("<frozen importlib") or Path(file).is_relative_to(_OWN)

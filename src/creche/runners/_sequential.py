@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar, TypeVarTuple, final, overload
 from creche._base import TaskConcurrencyType
 from creche._call import read_call
 from creche._events import Instrument
-from creche._keyed import KeyedTaskRunner
+from creche._keyed import DEFAULT_THREADS, KeyedTaskRunner
 from creche._options import check_choice, read_options
 from creche._slot import Slot
 
@@ -62,6 +62,11 @@ class SequentialTaskRunner(KeyedTaskRunner):
     @property
     def _workers(self) -> int:
         return 1
+
+    @property
+    def _threads(self) -> int:
+        # Submits of different tasks overlap, and one may be waited for in the thread of another.
+        return DEFAULT_THREADS
 
     @overload
     async def submit(
@@ -119,10 +124,14 @@ class SequentialTaskRunner(KeyedTaskRunner):
             await there.wait(None)
             return there
         slot = run.claim(key, work)
-        onward = await run.carriers.carry_here(slot, work)
-        if onward is not None:
-            try:
-                raise onward
-            finally:
-                del onward
-        return slot
+        if not slot.done:  # an instrument that was told of it may have cancelled it
+            onward = await run.carriers.carry_here(slot, work)
+            if onward is not None:
+                try:
+                    raise onward
+                finally:
+                    del onward
+        try:
+            return slot
+        finally:
+            del slot, work, call, args  # the traceback of a failure leads back to this frame
