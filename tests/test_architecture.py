@@ -21,7 +21,7 @@ SOURCE = ROOT / "src" / "creche"
 FLOORS: list[set[str]] = [
     {"_errors", "_states", "_ki", "_log", "_statistics"},  # words, and no state
     {"_events"},
-    {"_backend", "_call", "_capture", "_options"},  # records and pure functions
+    {"_backend", "_backends._threads", "_call", "_capture", "_options"},  # records and pure functions
     {"_backends._trio", "_backends._asyncio", "_slot", "_announce"},
     {"_backends", "_blocking", "_carrier", "_queue", "_board", "_portal"},
     {"_waiting", "_halting"},

@@ -151,3 +151,30 @@ async def test_more_readers_than_slots() -> None:
             await settle_down()
             gate.open.set()
     assert sorted(read) == [0, 1]
+
+
+async def test_a_reader_that_is_left_behind() -> None:
+    """Leaving the block tells whoever still waits for a slot that none will come."""
+    ends: list[str] = []
+
+    async def reader(slots: Any) -> None:
+        async for _ in slots:
+            raise AssertionError
+        ends.append("reader")
+
+    async with ConcurrentTaskRunner().start() as runner, anyio.create_task_group() as group:
+        runner.submit_nowait("k", forever)
+        async with runner.as_completed() as slots:
+            group.start_soon(reader, slots)
+            await settle_down()
+        await settle_down()
+        assert ends == ["reader"]
+        runner.cancel("k")
+
+
+@pytest.mark.parametrize("keys", [3, "abc", b"abc"])
+async def test_what_are_no_keys(keys: Any) -> None:
+    """A string is one key, not a list of them."""
+    async with ConcurrentTaskRunner().start() as runner:
+        with pytest.raises(TypeError, match="in a list"):
+            runner.as_completed(keys)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from calls import give
-from creche import ConcurrentTaskRunner, SequentialTaskRunner, flow, task
+from creche import ConcurrentTaskRunner, KeyTaken, SequentialTaskRunner, flow, task
 
 pytestmark = pytest.mark.anyio
 
@@ -161,3 +161,17 @@ async def test_an_awaitable_that_is_no_coroutine() -> None:
         with pytest.raises(TypeError, match=r"submit\(key, Later, \.\.\.\)"):
             runner.submit_nowait("k", Later())  # type: ignore
         assert "k" not in runner
+
+
+@pytest.mark.anyio
+async def test_numbers_beyond_all_clocks() -> None:
+    """More seconds than a float can hold are no limit; what cannot be a key is not in a runner."""
+    async with ConcurrentTaskRunner().start() as runner:
+        slot = runner.submit_nowait("k", give, 1)
+        assert await runner.wait("k", 10**400) is not None
+        assert slot.result(timeout=1e300) == 1
+        assert ([],) not in runner
+        assert {} not in runner
+        with pytest.raises(KeyTaken) as caught:
+            runner.reserve("k")
+        assert "on_collision" not in str(caught.value)

@@ -370,3 +370,30 @@ def test_an_open_slot_as_the_argument_of_a_flow_inside(backend: Any) -> None:
         return inner(wait_for_gate.submit())
 
     assert outer() == 6
+
+
+@ON_BOTH
+def test_a_flow_inside_that_raises_while_a_slot_from_outside_is_open(backend: Any) -> None:
+    """Two async flows on one loop: the inner one does not wait for the outer one's task then."""
+
+    @task
+    async def slow() -> int:
+        await anyio.sleep(0.01)
+        return 5
+
+    @flow
+    async def raising(slot: Any) -> None:
+        given.append(add_async.submit(slot, 1))
+        raise LookupError
+
+    @flow
+    async def outer() -> Any:
+        upstream = slow.submit()
+        with pytest.raises(LookupError):
+            await raising(upstream)
+        assert not upstream.done
+        return await upstream
+
+    given: list[Any] = []
+    assert run(backend, outer) == 5
+    assert given[0].origin == "lost"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar
 
@@ -12,8 +13,9 @@ import pytest
 import trio
 
 from calls import fail, forever
-from creche import ConcurrentTaskRunner, State
+from creche import ConcurrentTaskRunner, SequentialTaskRunner, State
 from creche._backends import by_name
+from creche._backends._threads import ThreadCall
 
 
 def ctrl_c() -> None:
@@ -251,3 +253,79 @@ def test_one_runner_on_one_loop_after_another() -> None:
 
 async def _seven() -> int:
     return 7
+
+
+def test_ctrl_c_while_a_thread_is_waited_for_on_trio() -> None:
+    """It is not left behind: Ctrl-C comes out when the thread has ended, as with trio's own."""
+    ended: list[str] = []
+
+    def work() -> None:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        threading.Event().wait(0.2)
+        ended.append("thread")
+
+    async def main() -> None:
+        async with SequentialTaskRunner().start() as runner:
+            await runner.submit("k", work)
+
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main)
+    assert ended == ["thread"]
+
+
+def test_ctrl_c_and_a_thread_that_may_be_left_to_itself_on_trio() -> None:
+    """It comes out at once when the guard of the thread is no shield."""
+    backend = by_name("trio")
+    ended: list[str] = []
+    go_on = threading.Event()
+
+    def work() -> None:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        go_on.wait(10)
+        ended.append("thread")
+
+    async def main() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            await backend.run_in_thread(work, "name", backend.open_scope())
+        assert ended == []
+        go_on.set()
+
+    trio.run(main)
+
+
+def test_a_thread_that_may_be_left_to_itself() -> None:
+    """Once its guard is no shield any more, `Task.cancel` does not wait for it."""
+    backend = by_name("asyncio")
+    begun, go_on = threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        go_on.wait(10)
+
+    async def main() -> None:
+        guard = backend.open_scope(shield=True)
+        task = asyncio.ensure_future(backend.run_in_thread(work, "name", guard))
+        await asyncio.to_thread(begun.wait)
+        task.cancel()
+        await asyncio.sleep(0.01)
+        assert not task.done()
+        guard.shield = False
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        go_on.set()
+
+    asyncio.run(main())
+
+
+def test_a_thread_call_is_called_once_or_never() -> None:
+    """Dropped before it has begun it does nothing; and who asks too late is told at once."""
+    called: list[str] = []
+    dropped = ThreadCall(lambda: called.append("dropped"))
+    assert not dropped.has_begun()
+    assert dropped() is None
+    call = ThreadCall(lambda: called.append("called"))
+    call()
+    assert call.has_begun()
+    call.tell_when_ended(lambda: called.append("told"))
+    assert called == ["called", "told"]

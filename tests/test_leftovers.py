@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -296,3 +298,79 @@ async def test_a_reservation_waited_for_by_a_call_inside_a_call() -> None:
     error = outer.result()
     assert isinstance(error, CallCancelled)
     assert error.origin == "lost"
+
+
+@pytest.mark.anyio
+async def test_a_reservation_that_a_child_of_the_waiter_fills() -> None:
+    """A call that waits is not hopeless as long as it has child tasks, which may do it."""
+    runner = ConcurrentTaskRunner()
+
+    async def fill_later() -> None:
+        await anyio.sleep(0.01)
+        await runner.submit("late", give, 7)
+
+    async def wait_for_a_child() -> Any:
+        async with anyio.create_task_group() as group:
+            group.start_soon(fill_later)
+            return await runner.result("late")
+
+    async with runner.start():
+        runner.reserve("late")
+        waiter = runner.submit_nowait("waiter", wait_for_a_child)
+    assert waiter.result() == 7
+
+
+@pytest.mark.anyio
+async def test_news_of_a_thread_that_was_left_to_itself() -> None:
+    """It may end its wait when its call has long settled; nobody takes note of that."""
+    runner = ConcurrentTaskRunner()
+    async with runner.start():
+        slot = runner.submit_nowait("k", give)
+        await slot
+        assert slot.block(None)
+        runner._run.home._note_blocked(slot, None)  # type: ignore
+        assert runner.statistics().running == 0
+
+
+@pytest.mark.anyio
+async def test_a_slot_does_not_keep_its_run() -> None:
+    """An old handle holds its own outcome and nothing else of the run."""
+
+    class Payload:
+        pass
+
+    runner = ConcurrentTaskRunner()
+    async with runner.start():
+        kept = runner.submit_nowait("kept", give, 1)
+        runner.submit_nowait("other", give, Payload())
+    alive = weakref.ref(runner.slots["other"].result())
+    async with runner.start():
+        pass
+    gc.collect()
+    assert alive() is None
+    assert kept.result() == 1
+
+
+@pytest.mark.anyio
+async def test_a_callback_that_is_quicker_than_the_end() -> None:
+    """What is being dropped may be cancelled by the callback of what was dropped before it."""
+    runner = ConcurrentTaskRunner(1)
+
+    def cancel_all(_: object) -> None:
+        for slot in (*pending, *reserved[2:]):
+            runner.cancel(slot, "quicker")
+
+    def cancel_reserved(_: object) -> None:
+        runner.cancel(reserved[1], "quicker")
+
+    with suppress(LookupError):
+        async with runner.start():
+            runner.submit_nowait("running", forever)
+            await settle_down()
+            pending = [runner.submit_nowait(n, give) for n in range(3)]
+            reserved = [runner.reserve(f"reserved {n}") for n in range(3)]
+            pending[0].add_done_callback(cancel_all)
+            reserved[0].add_done_callback(cancel_reserved)
+            raise LookupError
+    assert [slot.origin for slot in pending] == ["closed", "cancel", "cancel"]
+    assert [slot.origin for slot in reserved] == ["lost", "cancel", "cancel"]

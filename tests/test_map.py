@@ -248,3 +248,25 @@ async def test_a_failure_among_many_items_that_never_wait() -> None:
         with pytest.raises(LookupError):
             await runner.map(fail_at_first, items())
     assert len(pulled) < 200
+
+
+async def test_a_failure_that_arrives_together_with_another_settling(
+    runner: ConcurrentTaskRunner,
+) -> None:
+    """It is not overlooked while the map goes on to its source, which may be quiet for an hour."""
+
+    async def fail_at(n: int) -> int:
+        await anyio.sleep(0.001)
+        if n == 20:
+            raise ValueError(n)
+        return n
+
+    async def quiet_in_the_end() -> AsyncIterator[int]:
+        for n in range(1000):
+            await anyio.sleep(0 if n < 22 else 3600)
+            yield n
+
+    with anyio.fail_after(60):
+        async with ConcurrentTaskRunner(2).start() as started:
+            with pytest.raises(ValueError, match="20"):
+                await started.map(fail_at, quiet_in_the_end())

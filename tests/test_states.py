@@ -24,6 +24,9 @@ class NoHome:
     def in_loop(self) -> bool:
         return False
 
+    def block(self, slot: Any, timeout: float | None, /) -> bool:
+        raise AssertionError
+
 
 class Nobody:
     """Carries a call out, as far as a slot must know."""

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import functools
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import anyio
 import anyio.from_thread
 import pytest
+import trio
 from outcome import Error
 
-from calls import give, settle_down
-from creche import ConcurrentTaskRunner, State
+from calls import forever, give, settle_down
+from creche import CallCancelled, ConcurrentTaskRunner, State
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("real_time")]
 
@@ -183,3 +186,125 @@ async def test_threads_of_an_unbounded_runner_are_bounded(runner: ConcurrentTask
     assert states.count(State.COMPLETED) == 40
     assert states.count(State.CANCELLED) == 60
     assert most == 40
+
+
+@pytest.mark.parametrize("body_raises", [False, True])
+async def test_a_thread_that_waits_for_a_reservation(
+    runner: ConcurrentTaskRunner, *, body_raises: bool
+) -> None:
+    """At the end it is lost as any other, and the thread is told: the exit waits for the thread."""
+    with suppress(LookupError):
+        async with runner.start():
+            reserved = runner.reserve("never")
+            slot = runner.submit_nowait("t", reserved.result)
+            if body_raises:
+                await runner.wait("t", timeout=0.05)
+                raise LookupError
+    assert reserved.origin == "lost"
+    error = slot.outcome.error  # type: ignore
+    assert isinstance(error, CallCancelled)
+
+
+async def test_a_thread_that_waits_with_a_limit_goes_on(runner: ConcurrentTaskRunner) -> None:
+    """It is not one that nothing can end, so that the reservation is kept for it."""
+
+    def wait_and_fill() -> Any:
+        with pytest.raises(TimeoutError):
+            reserved.result(timeout=0.05)
+        return anyio.from_thread.run(runner.submit, "late", give, 5)
+
+    async with runner.start():
+        reserved = runner.reserve("late")
+        runner.submit_nowait("t", wait_and_fill)
+    assert reserved.result() == 5
+
+
+async def test_a_thread_that_waits_for_itself(runner: ConcurrentTaskRunner) -> None:
+    """It is refused, as it is on the loop."""
+    async with runner.start():
+        slot = runner.submit_nowait("t", lambda: runner.slots["t"].result())  # noqa: PLW0108 - later
+        with pytest.raises(RuntimeError, match="'t' waits for itself"):
+            await slot
+
+
+async def test_a_thread_must_not_touch_the_loop(runner: ConcurrentTaskRunner) -> None:
+    """What belongs to the loop is refused in another thread, before anything is done."""
+    refused: list[str] = []
+
+    def touch() -> None:
+        for fn in (
+            lambda: runner.submit_nowait("b", give),
+            lambda: runner.reserve("b"),
+            lambda: runner.cancel("open"),
+        ):
+            with pytest.raises(RuntimeError, match=r"another thread's loop.*from_thread") as caught:
+                fn()
+            refused.append(str(caught.value))
+
+    async with runner.start():
+        runner.submit_nowait("open", forever)
+        await runner.submit_nowait("t", touch)
+        assert "b" not in runner
+        assert await runner.submit_nowait("b", give, 1) == 1
+        runner.cancel("open")
+    assert len(refused) == 3
+
+
+async def test_as_completed_on_the_loop_of_another_thread(runner: ConcurrentTaskRunner) -> None:
+    """Refused when it is entered, as `wait` is."""
+
+    async def read() -> None:
+        with pytest.raises(RuntimeError, match="another thread's event loop"):
+            await runner.as_completed().__aenter__()
+
+    async with runner.start():
+        await runner.submit_nowait("t", trio.run, read)
+
+
+async def test_a_thread_and_asyncios_own_cancel(
+    runner: ConcurrentTaskRunner, anyio_backend_name: str
+) -> None:
+    """`Task.cancel` of the task that waits for it: the thread is waited for, and its value counts."""
+    if anyio_backend_name == "trio":
+        pytest.skip("asyncio's own")
+    begun, go_on = threading.Event(), threading.Event()
+
+    def work() -> int:
+        begun.set()
+        return 7 if go_on.wait(10) else 0
+
+    async with runner.start():
+        slot = runner.submit_nowait("t", work)
+        await settle_down()
+        await anyio.to_thread.run_sync(begun.wait)
+        task: Any = slot.task
+        for _ in range(2):
+            task.cancel()
+            await settle_down()
+        assert not slot.done
+        go_on.set()
+        assert await slot == 7
+
+
+async def test_a_thread_that_was_cancelled_before_it_began(
+    runner: ConcurrentTaskRunner, anyio_backend_name: str
+) -> None:
+    """Then it never begins."""
+    if anyio_backend_name == "trio":
+        pytest.skip("asyncio's own")
+    called: list[int] = []
+    async with runner.start():
+        slot = runner.submit_nowait("t", called.append, 1)
+        await asyncio.sleep(0)
+        task: Any = slot.task
+        task.cancel()
+        await runner.wait("t")
+        assert (slot.state, slot.origin) == (State.CANCELLED, "foreign")
+    assert called == []
+
+
+async def test_anyio_in_a_thread(runner: ConcurrentTaskRunner) -> None:
+    """Code in a plain call reaches the loop through `anyio.from_thread`, on trio too."""
+    async with runner.start():
+        slot = runner.submit_nowait("t", anyio.from_thread.run, give, 3)
+        assert await slot == 3

@@ -87,7 +87,7 @@ class Board:
             slot.fill(call)
             self.reserved -= 1
         else:
-            raise KeyTaken(key, slot.state.name)
+            raise KeyTaken(key, slot.state.name, joinable=call is not None)
         if call is not None and self.announcer.hears:
             self.tell("call_submitted", slot, call.place)
         return slot
@@ -235,9 +235,10 @@ class Board:
             why: the run does not wait for it any longer, as a sentence.
         """
         if self.reserved:
-            for slot in [slot for slot in self.slots.values() if slot.reserved]:
-                if not slot.done:  # a callback may have been quicker
-                    self.cancel(slot, "lost", f"nothing was submitted under it, and {why}")
+            reserved = [slot for slot in self.slots.values() if slot.reserved]
+            # Asked again for each: the callback of one may have settled the next.
+            for slot in (slot for slot in reserved if not slot.done):
+                self.cancel(slot, "lost", f"nothing was submitted under it, and {why}")
 
     def tell(self, name: str, slot: Slot[Any], place: Place) -> None:
         """Build the event of this name and hand it to the instruments.

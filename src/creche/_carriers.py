@@ -24,7 +24,7 @@ from ._backend import Backend, Event, Nursery
 from ._board import Board
 from ._call import Call
 from ._carrier import Carrier
-from ._halting import SCOPE_CANCELLED, Halting
+from ._halting import SCOPE_CANCELLED, Guest, Halting
 from ._performing import Performer
 from ._queue import Queue
 from ._slot import Slot
@@ -136,21 +136,39 @@ class Carriers:
         carrier = Carrier(self._backend.current_task())
         # A call that another one submits is carried out in the very task of that one.
         nested = carrier.task in self._waits
-        self._busy += not nested
-        self._halting.guests[carrier] = None
-        if self._leaving:
-            self._hold_open_for_guests()
+        self._busy -= nested
+        self.hold_open(carrier)
         try:
             return await self._perform(slot, call, carrier, own=False)
         finally:
             del slot, call  # see Performer.perform
-            del self._halting.guests[carrier]
-            self._busy -= not nested
             if nested:
                 self._waits[carrier.task] = _NO_WAIT
-            if self._departure is not None:
-                self._departure.set()
-            self._look_for_stall()
+                self._busy += 1
+            self.let_go(carrier)
+
+    def hold_open(self, guest: Guest) -> None:
+        """Let the exit wait for something that goes on outside the nursery; a halt cancels it."""
+        self._busy += 1
+        self._halting.guests[guest] = None
+        if self._leaving:
+            self._hold_open_for_guests()
+
+    def let_go(self, guest: Guest) -> None:
+        """It has ended."""
+        del self._halting.guests[guest]
+        self._busy -= 1
+        if self._departure is not None:
+            self._departure.set()
+        self._look_for_stall()
+
+    def start_at_once(self, slot: Slot[Any], call: Call) -> None:
+        """Carry a call out whether there is a place or not: somebody who has one waits for it."""
+        call.taken = True
+        self._queue.running += 1
+        self._busy += 1
+        self.live += 1
+        self._backend.start_soon(self._nursery, call.context, self._carry, (slot, call), _TASK_NAME)
 
     def _hold_open_for_guests(self) -> None:
         if self._halting.guests and not self._held_open:

@@ -47,15 +47,17 @@ class KeyTaken(ValueError):  # noqa: N818 - a state of the key, as the message r
         key: the key in question.
     """
 
-    def __init__(self, key: Hashable, state: str) -> None:
+    def __init__(self, key: Hashable, state: str, *, joinable: bool = True) -> None:
         super().__init__(key, state)
         self.key = key
         self.state = state
+        self._joinable = joinable
 
     def __str__(self) -> str:
+        join = "pass on_collision='join' to share the call that is there, "
         return (
-            f"key {self.key!r} is taken (its call is {self.state}); choose another key, pass "
-            f"on_collision='join' to share the call that is there, or forget() it once it is settled"
+            f"key {self.key!r} is taken (its call is {self.state}); choose another key, "
+            f"{join if self._joinable else ''}or forget() it once it is settled"
         )
 
 

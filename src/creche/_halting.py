@@ -1,7 +1,8 @@
 """The end of a run before its time: why it takes and starts nothing more.
 
 What it is for: one place for the order of it: first nothing new, then drop what is pending or
-reserved, then cancel what runs. The body of the runner, a crash, a failure, a cancelled scope around the run all end it here.
+reserved, then cancel what runs. The body of the runner, a crash, a failure, a cancelled scope around
+the run all end it here.
 
 What it does not know: carriers, who waits, what comes out of the run in the end.
 
@@ -10,11 +11,10 @@ Invariant: the first halt stands; its origin and reason are those of every call 
 
 from __future__ import annotations
 
-from typing import NamedTuple, final
+from typing import NamedTuple, Protocol, final
 
 from ._backend import Nursery
 from ._board import Board
-from ._carrier import Carrier
 from ._queue import Queue
 from ._states import Origin
 
@@ -28,6 +28,14 @@ class Halt(NamedTuple):
     reason: str
 
 
+class Guest(Protocol):
+    """Something that goes on outside the nursery of a run, and belongs to it."""
+
+    def cancel(self, origin: Origin, reason: str, /) -> None:
+        """End it soon; it says when it has ended."""
+        ...
+
+
 @final
 class Halting:
     """Whether a run has been halted.
@@ -35,14 +43,14 @@ class Halting:
     Attributes:
         halted: the halt; `None` while the run goes on.
         has_cancelled: whether the calls and the body were cancelled from here.
-        guests: who carries out calls in tasks that are not the nursery's, which cancelling the nursery
+        guests: what belongs to the run and goes on outside its nursery, where cancelling the nursery
             does not reach.
     """
 
     def __init__(self, nursery: Nursery, board: Board, queue: Queue) -> None:
         self.halted: Halt | None = None
         self.has_cancelled = False
-        self.guests: dict[Carrier, None] = {}
+        self.guests: dict[Guest, None] = {}
         self._nursery = nursery
         self._board = board
         self._queue = queue
@@ -57,11 +65,11 @@ class Halting:
         """
         if self.halted is None:
             self.halted = Halt(origin, reason)
-            for carrier in self.guests:
-                carrier.cancel(origin, reason)
-            for slot in self._queue.drop_all():
-                if not slot.done:  # a callback may have been quicker
-                    self._board.cancel(slot, "closed", self.why_dropped())
+            for guest in tuple(self.guests):
+                guest.cancel(origin, reason)
+            # Asked again for each: the callback of one may have settled the next.
+            for slot in (slot for slot in self._queue.drop_all() if not slot.done):
+                self._board.cancel(slot, "closed", self.why_dropped())
             # At once, too: a thread may be waiting for one, and the end of the run for the thread.
             self._board.lose_reservations(self.why_dropped())
         if cancel:

@@ -41,6 +41,7 @@ from ._waiting import LoopHome
 
 T = TypeVar("T")
 
+
 @final
 class Run:
     """One run: opened by `open`, closed by `close`, readable ever after.
@@ -169,8 +170,8 @@ class Run:
         """
         if threading.get_ident() != self._thread:
             msg = (
-                f"runner {self._name!r} lives on another thread's loop, which this thread must not touch "
-                f"(asked for {key!r}); go through that loop: trio.from_thread, anyio.from_thread or "
+                f"runner {self._name!r} lives on another thread's loop, and this thread must not touch "
+                f"it (asked for {key!r}); go through that loop: trio.from_thread, anyio.from_thread or "
                 f"asyncio.run_coroutine_threadsafe"
             )
             raise RuntimeError(msg)
@@ -351,9 +352,9 @@ class Run:
 
     def _sweep(self) -> None:
         self._give_up_reservations()
-        for slot in self.board.open_slots():
-            if not slot.done:  # a callback may have been quicker
-                self.board.cancel(slot, "lost", "it did not get to run, and the run has ended")
+        # Asked again for each: the callback of one may have settled the next.
+        for slot in (slot for slot in self.board.open_slots() if not slot.done):
+            self.board.cancel(slot, "lost", "it did not get to run, and the run has ended")
 
     def _tell(self, name: str) -> None:
         if self._announcer.hears:

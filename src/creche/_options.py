@@ -10,7 +10,7 @@ message names the option, what was given, and what is allowed.
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple
 
@@ -135,10 +135,11 @@ def check_timeout(given: object, option: str = "timeout") -> float | None:
     if not isinstance(given, (int, float)) or isinstance(given, bool):
         msg = f"{option} must be a number of seconds, or None for no limit, not {given!r}"
         raise TypeError(msg)
-    if math.isnan(given) or given < 0:
+    if not given >= 0:  # NaN is not, either
         msg = f"{option} must be 0 seconds or more, not {given!r}; None means no limit"
         raise ValueError(msg)
-    return None if given == math.inf else float(given)
+    # Seconds beyond what a float can hold are no limit either.
+    return None if given > sys.float_info.max else float(given)
 
 
 def check_instrument(given: object) -> None:

@@ -69,7 +69,7 @@ class Performer:
             guard.shield = False
         return list(self._thread_guards.values())
 
-    async def perform(
+    async def perform(  # noqa: C901, PLR0912 - the hot path stays in one frame
         self,
         slot: Slot[Any],
         call: Call,
@@ -111,19 +111,12 @@ class Performer:
                     else:
                         value = await run_in_context(call.context, call.fn, call.args)
                 else:
-                    came = await self._in_thread(slot, call)
+                    came = await self._plain(slot, call, in_own_task=in_own_task)
                     if isinstance(came, Error):
                         # Not raised here: no coroutine lets a StopIteration through.
                         raised = came.error
                     else:
-                        came = came.unwrap()
-                        # Cancelled while it is awaited, it has returned nothing: not the awaitable either.
-                        if not inspect.isawaitable(came):
-                            value = came
-                        elif in_own_task:
-                            value = await came
-                        else:
-                            value = await run_in_context(call.context, _itself, (came,))
+                        value = came.value
         except BaseException as exc:  # noqa: BLE001 - stored; what must travel on is handed back
             raised = exc
         # The scope is closed: what is cancelled now was cancelled from outside.
@@ -208,6 +201,18 @@ class Performer:
         elif self._cancel_on_failure:
             self.failures.append(slot)
             self._halting.halt("closed", what)
+
+    async def _plain(self, slot: Slot[Any], call: Call, *, in_own_task: bool) -> Value[Any] | Error:
+        """A plain call: in a thread, and if it gives an awaitable, that on the loop."""
+        try:
+            came = await self._in_thread(slot, call)
+            if isinstance(came, Error) or not inspect.isawaitable(came.value):
+                return came
+            if in_own_task:
+                return Value(await came.value)
+            return Value(await run_in_context(call.context, _itself, (came.value,)))
+        finally:
+            del self, slot, call  # see perform
 
     async def _in_thread(self, slot: Slot[Any], call: Call) -> Value[Any] | Error:
         backend, board = self._backend, self._board

@@ -106,11 +106,14 @@ class ReadableTaskRunner(BaseTaskRunner):
         Raises:
             UnknownKey: nothing was submitted or reserved under one of the keys.
             RunnerNotStarted: the runner was never started.
-            TypeError: one of the keys cannot be hashed, or `keys` is not iterable.
+            TypeError: one of the keys cannot be hashed, or `keys` is not iterable, or a string.
         """
         run = self._known(keys)
         if keys is None:
             return AsCompleted(run.home, list(run.board.slots.values()))
+        if isinstance(keys, (str, bytes)) or not isinstance(keys, Iterable):
+            msg = f"as_completed needs keys or slots in a list, or None for all, not {keys!r}"
+            raise TypeError(msg)
         return AsCompleted(run.home, [run.board.find(key) for key in keys])
 
     # Cancelling and forgetting ---------------------------------------------------------------------
@@ -199,7 +202,10 @@ class ReadableTaskRunner(BaseTaskRunner):
         return Statistics(max_workers=self._workers) if self._run is None else self._run.statistics()
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, Hashable) and key in self.slots
+        try:
+            return key in self.slots
+        except TypeError:  # what cannot be hashed is nobody's key
+            return False
 
     def __len__(self) -> int:
         """How many calls are not settled yet, reservations included."""

@@ -160,8 +160,8 @@ class Slot(Generic[T_co]):
     def result(self, timeout: float | None = None) -> T_co:
         """Give the value, or raise what the call raised.
 
-        In a thread without an event loop (the body of a sync flow, say) it waits for the call. In
-        a thread that runs one it never blocks: the call would never end. Not a checkpoint.
+        In a thread without an event loop, as the body of a sync flow is, it waits for the call. In a
+        thread that runs one it never blocks: the call would never end. Not a checkpoint.
 
         Args:
             timeout: how many seconds to wait at most, in a thread without a loop.
@@ -198,8 +198,8 @@ class Slot(Generic[T_co]):
     def add_done_callback(self, fn: Callable[[Slot[T_co]], object]) -> None:
         """Have a function called with this slot once it is settled.
 
-        It is called once, on the home loop's thread, between two steps of the run; if the slot is
-        settled already, at once and where you are. An error in it is logged (logger ``creche``) and stops nobody.
+        It is called once, on the home loop's thread, between two steps of the run; at once and right
+        here if the slot is settled. An error in it is logged (logger ``creche``) and stops nobody.
 
         Args:
             fn: a plain function of one argument, the slot.

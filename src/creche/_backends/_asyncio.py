@@ -18,7 +18,7 @@ import importlib
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextvars import Context
 from functools import partial
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import anyio
 import anyio.lowlevel
@@ -26,11 +26,26 @@ import anyio.to_thread
 
 from creche._backend import Backend, Nursery, Parkable, Scope
 
+from ._threads import ThreadCall
+
+T = TypeVar("T")
+
 try:
     # What trio brings along, and may not for ever; without it anyio asks the loop itself.
     _LIBRARY: Any = importlib.import_module("sniffio").thread_local
 except ImportError:  # pragma: no cover - trio requires it so far
     _LIBRARY = None
+
+
+def _with_anyio(fn: Callable[[], T]) -> T:
+    """Call a function of anyio's, also in a callback of the loop, where sniffio knows of no library."""
+    if _LIBRARY is None:
+        return fn()
+    before, _LIBRARY.name = _LIBRARY.name, "asyncio"
+    try:
+        return fn()
+    finally:
+        _LIBRARY.name = before
 
 
 async def _park(place: Parkable) -> None:
@@ -51,12 +66,32 @@ async def _park(place: Parkable) -> None:
 
 async def _run_in_thread(fn: Callable[[], Any], name: str, guard: Scope) -> Any:  # noqa: ANN401
     del name  # anyio's worker threads keep their own
+    call = ThreadCall(fn)
     with guard:
-        return await anyio.to_thread.run_sync(
-            fn,
-            abandon_on_cancel=True,
-            limiter=anyio.CapacityLimiter(1),  # counted by the run already, outside the shield
-        )
+        try:
+            return await anyio.to_thread.run_sync(
+                call,
+                abandon_on_cancel=True,
+                limiter=anyio.CapacityLimiter(1),  # counted by the run already, outside the shield
+            )
+        except asyncio.CancelledError:
+            # By `Task.cancel`, which no shield stops, if the guard is one still.
+            if not (guard.shield and call.has_begun()):
+                raise
+            await _until_ended(call, guard)
+            return call.came
+
+
+async def _until_ended(call: ThreadCall, guard: Scope) -> None:
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    call.tell_when_ended(partial(loop.call_soon_threadsafe, ended.set))
+    while not ended.is_set():
+        try:
+            await ended.wait()
+        except asyncio.CancelledError:
+            if not guard.shield:
+                raise
 
 
 def _current_time() -> float:
@@ -87,7 +122,7 @@ async def _checkpoint_if_cancelled() -> None:
 
 def _have_children(tasks: Iterable[asyncio.Task[Any]]) -> bool:
     """Those in anyio's task groups; of asyncio's own tasks nobody knows who has started them."""
-    parents = {task.parent_id for task in anyio.get_running_tasks()}
+    parents = {task.parent_id for task in _with_anyio(anyio.get_running_tasks)}
     return any(id(task) in parents for task in tasks)
 
 
@@ -103,16 +138,7 @@ def _start_soon(
     arg: object,
     name: str,
 ) -> None:
-    start = partial(context.run, partial(nursery.start_soon, fn, arg, name=name))
-    if _LIBRARY is None:
-        start()
-        return
-    # anyio asks sniffio which loop this is, and in a callback of the loop sniffio does not know.
-    before, _LIBRARY.name = _LIBRARY.name, "asyncio"
-    try:
-        start()
-    finally:
-        _LIBRARY.name = before
+    _with_anyio(partial(context.run, partial(nursery.start_soon, fn, arg, name=name)))
 
 
 def _is_innermost(nursery: Nursery) -> bool:

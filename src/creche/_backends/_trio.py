@@ -22,6 +22,8 @@ from trio.lowlevel import Abort, RaiseCancelT, Task
 from creche._backend import Backend, Nursery, Parkable, Scope
 from creche._ki import protected
 
+from ._threads import ThreadCall
+
 # How many threads there may be is counted by the run, outside the shield; trio need not count again.
 _UNLIMITED = trio.CapacityLimiter(math.inf)
 
@@ -46,8 +48,22 @@ async def _run_in_thread(fn: Callable[[], Any], name: str, guard: Scope) -> Any:
         # Somebody uses it, and may call anyio.from_thread in there, which only knows threads of anyio's
         # own making. They are trio's threads all the same; only a name cannot be passed on.
         run_sync = importlib.import_module("anyio.to_thread").run_sync
+    call = ThreadCall(partial(_named, name, fn))
     with guard:
-        return await run_sync(partial(_named, name, fn), abandon_on_cancel=True, limiter=_UNLIMITED)
+        try:
+            return await run_sync(call, abandon_on_cancel=True, limiter=_UNLIMITED)
+        except KeyboardInterrupt:
+            # Which no shield stops. A second one does not wait.
+            if guard.shield and call.has_begun():
+                await _until_ended(call)
+            raise
+
+
+async def _until_ended(call: ThreadCall) -> None:
+    ended = trio.Event()
+    token = trio.lowlevel.current_trio_token()
+    call.tell_when_ended(partial(token.run_sync_soon, ended.set))
+    await ended.wait()
 
 
 def _named(name: str, fn: Callable[[], Any]) -> Any:  # noqa: ANN401

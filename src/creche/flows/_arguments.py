@@ -20,19 +20,20 @@ def slots_in(value: object) -> Iterator[Slot[Any]]:
     """Every slot in a value, in order, as often as it occurs.
 
     Args:
-        value: anything.
+        value: anything; a container that is its own part, or a part twice, is looked into once.
 
     Yields:
         the value itself if it is a slot, or the slots inside its lists, tuples and dicts.
     """
-    if isinstance(value, Slot):
-        yield value
-    elif isinstance(value, (list, tuple)):
-        for item in cast("tuple[object, ...]", value):
-            yield from slots_in(item)
-    elif isinstance(value, dict):
-        for item in cast("dict[object, object]", value).values():
-            yield from slots_in(item)
+    stack, seen = [value], set[int]()
+    while stack:
+        one = stack.pop()
+        if isinstance(one, Slot):
+            yield one
+        elif isinstance(one, (list, tuple, dict)) and id(one) not in seen:
+            seen.add(id(one))
+            parts = one.values() if isinstance(one, dict) else one
+            stack += reversed(cast("list[object]", list(parts)))
 
 
 def with_values(value: Any) -> Any:  # noqa: ANN401 - whatever it is
@@ -46,16 +47,27 @@ def with_values(value: Any) -> Any:  # noqa: ANN401 - whatever it is
 
     Raises:
         BaseException: what the call of a slot raised; see `Slot.result`.
+        ValueError: a container with slots in it is a part of itself.
     """
+    return value if next(slots_in(value), None) is None else _replaced(value, ())
+
+
+def _replaced(value: Any, inside: tuple[int, ...]) -> Any:  # noqa: ANN401
     if isinstance(value, Slot):
         return value.result()
+    if not isinstance(value, (list, tuple, dict)):
+        return value
+    if id(value) in inside:
+        msg = "a list with slots in it is a part of itself; pass a task the slots without the circle"
+        raise ValueError(msg)
     if next(slots_in(value), None) is None:
         return value
+    inside = (*inside, id(value))
     if isinstance(value, dict):
-        return {key: with_values(item) for key, item in value.items()}
-    replaced = [with_values(item) for item in value]
+        return {key: _replaced(item, inside) for key, item in value.items()}
+    replaced = [_replaced(item, inside) for item in value]
     if isinstance(value, list):
         return replaced
-    if hasattr(value, "_fields"):  # a named tuple takes its fields one by one
-        return type(value)(*replaced)
-    return tuple(replaced)
+    # A named tuple keeps its class; its own constructor may want anything.
+    make = getattr(type(value), "_make", tuple)
+    return make(replaced)

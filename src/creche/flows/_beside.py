@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, TypeVar, final
 
 from creche._backend import Backend, Event
@@ -46,21 +47,17 @@ def run_beside(
             threads. Or what the runner raised.
     """
     beside = _Beside(name, runner, backend)
-    flow_run = beside.open()
     try:
-        value = body(flow_run)
-    except BaseException as exc:
-        interrupted = isinstance(exc, KeyboardInterrupt)
-        flow_run.halt(
-            interrupted=interrupted,
-            reason=f"the body of flow {name!r} "
-            + ("was interrupted" if interrupted else f"raised {type(exc).__name__}"),
-        )
-        beside.close()
-        if beside.error is not None and beside.error is not exc:
-            raise beside.error  # noqa: B904 - the body's is its context already
-        raise
-    beside.close()
+        value = body(beside.open())
+        beside.end()
+    except BaseException as exc:  # it comes out of the host, or here
+        traceback = exc.__traceback__
+        beside.end(exc)
+        if beside.error is None or beside.error is exc or not isinstance(exc, Exception):
+            # Bare, and as it was raised here: the host has raised it too.
+            exc.__traceback__ = traceback
+            raise
+        raise beside.error from None
     if beside.error is not None:
         raise beside.error
     return value
@@ -75,13 +72,20 @@ class _Beside:
         self._runner = runner
         self._backend = backend
         self._opened = threading.Event()
+        self._ended = threading.Event()
         self._flow_run: FlowRun | None = None
         self._body_ended: Event | None = None
+        self._body_raised: BaseException | None = None
         self.error: BaseException | None = None
         # A daemon: an interpreter that exits after a second Ctrl-C does not wait for it.
         self._thread = threading.Thread(target=self._main, name=f"creche flow {name}", daemon=True)
 
     def open(self) -> FlowRun:
+        """Open the loop and the runner.
+
+        Raises:
+            BaseException: the runner failed to start.
+        """
         self._thread.start()
         self._opened.wait()
         if self._flow_run is None:
@@ -90,10 +94,24 @@ class _Beside:
             raise self.error
         return self._flow_run
 
-    def close(self) -> None:
-        assert self._flow_run is not None
-        assert self._body_ended is not None
-        self._flow_run.post(self._body_ended.set)
+    def end(self, exc: BaseException | None = None) -> None:
+        """The body has ended, by an exception or not, or Ctrl-C came while it was being ended.
+
+        The host leaves the runner as a body that ends, or raises, itself would; it decides what
+        comes out in the end.
+        """
+        self._opened.wait()
+        if self._flow_run is not None and self._body_ended is not None:
+            if exc is not None:
+                self._body_raised = exc
+                interrupted = isinstance(exc, KeyboardInterrupt)
+                what = "was interrupted" if interrupted else f"raised {type(exc).__name__}"
+                self._flow_run.halt(
+                    interrupted=interrupted, reason=f"the body of flow {self._name!r} {what}"
+                )
+            self._flow_run.post(self._body_ended.set)
+        # Not by `join` alone: after a Ctrl-C in it that one takes the thread for ended.
+        self._ended.wait()
         self._thread.join()
 
     def _main(self) -> None:
@@ -103,10 +121,10 @@ class _Beside:
             self.error = exc
         finally:
             self._opened.set()
+            self._ended.set()
 
     async def _host(self) -> Any:  # noqa: ANN401 - nothing
-        flow_run: FlowRun | None = None
-        try:
+        with ExitStack() as at_the_end:
             async with self._runner.start():
                 assert self._runner._run is not None  # noqa: SLF001 - the flow layer drives the run
                 flow_run = FlowRun(
@@ -114,10 +132,15 @@ class _Beside:
                     self._runner._run,  # noqa: SLF001
                     one_by_one=self._runner.concurrency_type is TaskConcurrencyType.SEQUENTIAL,
                 )
+                at_the_end.callback(flow_run.close)
                 self._body_ended = self._backend.make_event()
                 self._flow_run = flow_run
                 self._opened.set()
-                await self._body_ended.wait()
-        finally:
-            if flow_run is not None:
-                flow_run.close()
+                # Whatever ends the run before its time, it is left when the body has ended.
+                with self._backend.open_scope(shield=True):
+                    await self._body_ended.wait()
+                self._raise_what_the_body_raised()
+
+    def _raise_what_the_body_raised(self) -> None:
+        if self._body_raised is not None:
+            raise self._body_raised

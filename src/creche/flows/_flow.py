@@ -133,6 +133,16 @@ class Flow(Generic[P, R]):
             backend=self._backend if backend is None else backend,
         )
 
+    def __get__(self, instance: object, owner: type | None = None) -> Flow[..., R]:
+        """A flow in a class is a method."""
+        if instance is None:
+            return self
+        bound = Flow(
+            cast("Any", self.fn).__get__(instance, owner), name=self.name, backend=self._backend
+        )
+        bound._task_runner = self._task_runner
+        return bound
+
     def __repr__(self) -> str:
         return f"<creche.Flow {self.name!r}>"
 

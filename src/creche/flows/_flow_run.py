@@ -14,19 +14,19 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextvars import ContextVar, copy_context
 from functools import partial
 from itertools import count
 from traceback import format_exception_only
 from typing import Any, final
 
-from creche._call import is_async_callable, read_call
-from creche._errors import RunnerClosed
+from creche._call import Call, is_async_callable, read_call
+from creche._carriers import Carriers
 from creche._hosting import Run
 from creche._portal import Portal
 from creche._slot import Slot
-from creche._states import State
+from creche._states import Origin, State
 
 from ._arguments import slots_in, with_values
 
@@ -45,11 +45,12 @@ class FlowRun:
 
     Attributes:
         name: the flow's.
+        one_by_one: whether its runner is a sequential one.
     """
 
     def __init__(self, name: str, run: Run, *, one_by_one: bool) -> None:
         self.name = name
-        self._one_by_one = one_by_one
+        self.one_by_one = one_by_one
         self._run = run
         self._home = threading.get_ident()
         self._portal = Portal(run.backend.poster())
@@ -80,7 +81,7 @@ class FlowRun:
         with self._numbering:
             key = f"{name}[{next(self._numbers[name])}]"
         slot = self._portal.call(partial(self._submit, key, fn, arguments))
-        if self._one_by_one and not self.on_loop:
+        if self.one_by_one and not self.on_loop:
             slot.block(None)
         return slot
 
@@ -150,7 +151,7 @@ class FlowRun:
         upstream = dict.fromkeys(slots_in(arguments))
         body = partial(_async_body if is_async_callable(fn) else _plain_body, fn)
         if not upstream:
-            return self._run.submit(key, read_call(body, arguments))
+            return self._start(key, read_call(body, arguments))
         slot = self._run.claim(key, None)
         _Dependent(self, slot, body, arguments, len(upstream)).wait_for(upstream)
         return slot
@@ -158,7 +159,21 @@ class FlowRun:
     def fill(self, slot: Slot[Any], body: Callable[..., Any], arguments: Arguments) -> None:
         """Submit the call of a task whose dependencies have all completed."""
         if not slot.done:
-            self._run.submit(slot.key, read_call(body, with_values(arguments)))
+            is_async = is_async_callable(body)
+            late = partial(_with_values_async if is_async else _with_values, body)
+            self._start(slot.key, read_call(late, arguments))
+
+    def _start(self, key: Hashable, call: Call) -> Slot[Any]:
+        if not (self.one_by_one and IN_TASK.get()):
+            return self._run.submit(key, call)
+        # A task that submits another under a sequential runner waits for it, and has the only place.
+        slot = self._run.claim(key, call)
+        self._run.carriers.start_at_once(slot, call)
+        return slot
+
+    def hold(self, guest: Slot[Any]) -> _Hold | None:
+        """Let the flow's exit wait for a slot of another run, while that is open."""
+        return None if guest.done or guest.home is self._run.home else _Hold(self._run.carriers)
 
     def drop(self, slot: Slot[Any], upstream: Slot[Any]) -> None:
         """Cancel a task that depends on one which did not complete."""
@@ -195,24 +210,56 @@ class _Dependent:
 
     def wait_for(self, upstream: dict[Slot[Any], None]) -> None:
         for slot in upstream:
-            slot.add_done_callback(self._one_settled)
+            slot.add_done_callback(partial(self._one_settled, self._flow_run.hold(slot)))
 
-    def _one_settled(self, upstream: Slot[Any]) -> None:
-        follow = partial(self._flow_run.follow, partial(self._count, upstream))
+    def _one_settled(self, hold: _Hold | None, upstream: Slot[Any]) -> None:
+        follow = partial(self._flow_run.follow, partial(self._count, hold, upstream))
         if self._flow_run.on_loop:
             follow()
         else:  # a slot of another run, whose loop is another thread's
             self._flow_run.post(follow)
 
-    def _count(self, upstream: Slot[Any]) -> None:
+    def _count(self, hold: _Hold | None, upstream: Slot[Any]) -> None:
         self._missing -= 1
         if upstream.state is not State.COMPLETED:
             self._flow_run.drop(self._slot, upstream)
         elif self._missing == 0:
-            try:
-                self._context.run(self._flow_run.fill, self._slot, self._body, self._arguments)
-            except RunnerClosed:
-                return  # the run is ending, and sweeps what was never submitted
+            self._context.run(self._flow_run.fill, self._slot, self._body, self._arguments)
+        if hold is not None:
+            hold.let_go()
+
+
+@final
+class _Hold:
+    """Holds the exit of a flow's run open for a slot of another run."""
+
+    def __init__(self, carriers: Carriers) -> None:
+        self._carriers = carriers
+        self._held = True
+        carriers.hold_open(self)
+
+    def cancel(self, origin: Origin, reason: str, /) -> None:
+        """The run is halted, and does not wait for others."""
+        del origin, reason
+        self.let_go()
+
+    def let_go(self) -> None:
+        if self._held:
+            self._held = False
+            self._carriers.let_go(self)
+
+
+def _with_values(body: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ANN401
+    """A body whose arguments have slots among them, all settled when it is called."""
+    return body(*with_values((args, kwargs)))
+
+
+async def _with_values_async(
+    body: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:  # noqa: ANN401
+    return await body(*with_values((args, kwargs)))
 
 
 def _plain_body(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ANN401

@@ -1,0 +1,65 @@
+"""One function in a worker thread, and whether the loop may stop waiting for it.
+
+What it is for: both loops let a wait for a thread be torn by something that no shield stops: Ctrl-C in
+trio's main task, `Task.cancel` on asyncio. Then the thread has not begun and never will, or it is
+waited for all the same.
+
+What it does not know: loops. How to wait is the caller's affair.
+
+Invariant: the function is called at most once, and never after `has_begun` has said no.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, final
+
+
+@final
+class ThreadCall:
+    """A function to be called in a thread; itself what the thread calls.
+
+    Attributes:
+        came: what the function returned, once it has.
+    """
+
+    __slots__ = ("_begun", "_dropped", "_ended", "_fn", "_lock", "_when_ended", "came")
+
+    def __init__(self, fn: Callable[[], Any]) -> None:
+        self.came: Any = None
+        self._fn = fn
+        self._lock = threading.Lock()
+        self._begun = self._ended = self._dropped = False
+        self._when_ended: Callable[[], object] | None = None
+
+    def __call__(self) -> Any:  # noqa: ANN401 - whatever it gives
+        """Call the function; in the thread."""
+        with self._lock:
+            if self._dropped:
+                return None
+            self._begun = True
+        self.came = self._fn()  # it does not raise
+        with self._lock:
+            self._ended = True
+        if self._when_ended is not None:
+            self._when_ended()
+        return self.came
+
+    def has_begun(self) -> bool:
+        """On the loop: whether the function was called; if it was not, it will not be any more."""
+        with self._lock:
+            self._dropped = not self._begun
+            return self._begun
+
+    def tell_when_ended(self, fn: Callable[[], object]) -> None:
+        """On the loop: have a function called when it has ended; at once if it has.
+
+        Args:
+            fn: hands over to the loop, from any thread.
+        """
+        with self._lock:
+            self._when_ended = fn
+            ended = self._ended
+        if ended:
+            fn()
