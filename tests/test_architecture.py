@@ -21,9 +21,18 @@ SOURCE = ROOT / "src" / "creche"
 FLOORS: list[set[str]] = [
     {"_errors", "_states", "_ki", "_log", "_statistics"},  # words, and no state
     {"_events"},
-    {"_backend", "_backends._threads", "_call", "_capture", "_options"},  # records and pure functions
+    {
+        "_backend",
+        "_backends._threads",
+        "_call",
+        "_capture",
+        "_options",
+        "_places",
+    },  # records and pure functions
     {"_backends._trio", "_backends._asyncio", "_slot", "_announce"},
-    {"_backends", "_blocking", "_carrier", "_queue", "_board", "_portal"},
+    {"_backends", "_carrier", "_queue", "_board", "_portal"},
+    {"_lending"},  # waiting, from inside a call
+    {"_blocking"},
     {"_waiting", "_halting"},
     {"_performing"},  # one call
     {"_carriers", "_exit"},

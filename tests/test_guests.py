@@ -17,7 +17,7 @@ import anyio.to_thread
 import pytest
 
 from calls import fail, forever, give, swallow
-from creche import SequentialTaskRunner, State
+from creche import ConcurrentTaskRunner, SequentialTaskRunner, State
 from creche.instruments import CallEvent, Instrument
 
 pytestmark = pytest.mark.anyio
@@ -64,19 +64,25 @@ async def test_a_thread_is_waited_for(runner: SequentialTaskRunner, anyio_backen
         pytest.skip("asyncio's own")
     inside, most = 0, 0
 
-    def work(event: threading.Event) -> int:
+    def work(begun: Callable[[], object]) -> int:
         nonlocal inside, most
         inside += 1
         most = max(inside, most)
-        event.wait(0.1)
+        begun()
+        threading.Event().wait(0.1)
         inside -= 1
         return 7
 
     async with runner.start():
+        loop = asyncio.get_running_loop()
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.01):
-                await runner.submit("a", work, threading.Event())
-        await runner.submit("b", work, threading.Event())
+            async with asyncio.timeout(None) as limit:
+
+                def pass_limit() -> None:
+                    loop.call_soon_threadsafe(limit.reschedule, loop.time())
+
+                await runner.submit("a", work, pass_limit)
+        await runner.submit("b", work, bool)
     assert (inside, most) == (0, 1)
     assert runner.slots["a"].result() == 7
 
@@ -109,7 +115,8 @@ async def test_context_variables_stay_in_the_call(runner: SequentialTaskRunner) 
     assert VAR.get() == 1
 
 
-async def test_cancelled_by_an_instrument_before_it_begins() -> None:
+@pytest.mark.parametrize("kind", [ConcurrentTaskRunner, SequentialTaskRunner])
+async def test_cancelled_by_an_instrument_before_it_begins(kind: Callable[..., Any]) -> None:
     """Whoever is told of a submit may cancel it at once; it never begins."""
 
     class Cancelling(Instrument):
@@ -117,11 +124,11 @@ async def test_cancelled_by_an_instrument_before_it_begins() -> None:
             if event.key == "k":
                 runner_of_test.cancel("k", "not that one")
 
-    runner_of_test = runner = SequentialTaskRunner(instruments=[Cancelling()])
+    runner_of_test = runner = kind(instruments=[Cancelling()])
     async with runner.start():
         slot = await runner.submit("k", give)
         assert (slot.state, slot.reason) == (State.CANCELLED, "not that one")
-        assert (await runner.submit("l", give, 2)).result() == 2
+        assert await (await runner.submit("l", give, 2)) == 2
         assert runner.submit_nowait("m", give, 3) is runner.slots["m"]
     assert runner.slots["m"].result() == 3
 

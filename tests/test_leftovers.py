@@ -174,9 +174,10 @@ async def test_a_call_submitted_while_idle_carriers_are_being_cancelled() -> Non
 
 
 @pytest.mark.anyio
-async def test_a_reservation_read_by_as_completed_in_a_call() -> None:
+@pytest.mark.parametrize("max_workers", [None, 1])
+async def test_a_reservation_read_by_as_completed_in_a_call(max_workers: int | None) -> None:
     """At the exit it is lost as any other, and its reader is told."""
-    runner = ConcurrentTaskRunner()
+    runner = ConcurrentTaskRunner(max_workers)
 
     async def read() -> list[Any]:
         async with runner.as_completed(["never"]) as slots:
@@ -328,7 +329,6 @@ async def test_news_of_a_thread_that_was_left_to_itself() -> None:
         slot = runner.submit_nowait("k", give)
         await slot
         assert slot.block(None)
-        runner._run.home._note_blocked(slot, None)  # type: ignore
         assert runner.statistics().running == 0
 
 

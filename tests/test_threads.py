@@ -277,7 +277,7 @@ async def test_a_thread_and_asyncios_own_cancel(
         slot = runner.submit_nowait("t", work)
         await settle_down()
         await anyio.to_thread.run_sync(begun.wait)
-        task: Any = slot.task
+        task: Any = slot.carrying.task  # type: ignore
         for _ in range(2):
             task.cancel()
             await settle_down()
@@ -296,7 +296,7 @@ async def test_a_thread_that_was_cancelled_before_it_began(
     async with runner.start():
         slot = runner.submit_nowait("t", called.append, 1)
         await asyncio.sleep(0)
-        task: Any = slot.task
+        task: Any = slot.carrying.task  # type: ignore
         task.cancel()
         await runner.wait("t")
         assert (slot.state, slot.origin) == (State.CANCELLED, "foreign")

@@ -6,9 +6,10 @@ is cancelled, killed or raised; on trio, and the same under asyncio and uvloop.
 How the package is laid out, from the ground up; a file imports only what is below it:
 
     _errors _states _events _options _call _backend      words, tables, records: no state
-    _capture _slot _announce _queue _board                the parts of a run, without a loop
+    _capture _slot _announce _places _queue _board        the parts of a run, without a loop
     _backends/                                            trio and asyncio behind one record
-    _waiting _carriers                                    tasks that wait, tasks that carry out calls
+    _lending _blocking _waiting                           waiting for slots, on a loop and in threads
+    _performing _carriers                                 carrying out one call, and call after call
     _hosting                                              one run: open, close, what comes out
     _base _mapping _keyed                                 the contract of a runner, and its keys
     runners/                                              the runners
@@ -16,7 +17,7 @@ How the package is laid out, from the ground up; a file imports only what is bel
     cli/                                                  the command
 
 A walk along one call: `ConcurrentTaskRunner.submit_nowait` claims a slot (`Board.claim`) and queues
-it (`Queue.push`); a carrier takes it and runs its body (`Carriers.carry_out`); what came of it is read
+it (`Queue.push`); a carrier takes it and runs its body (`Performer.perform`); what came of it is read
 by the capture rule (`_capture.classify`) and written once (`Slot.settle`).
 """
 

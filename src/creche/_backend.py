@@ -10,7 +10,7 @@ What it does not know: any loop.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from contextvars import Context
 from types import TracebackType
@@ -96,6 +96,9 @@ class Backend(NamedTuple):
         current_task: the running task, which is only ever compared.
         current_effective_deadline: of all the scopes around the running task, in the loop's time;
             minus infinity once one is cancelled.
+        lineage: the running task, and those that it descends from, as far as the loop tells; at least
+            the one that carries out the call which the running one is a part of.
+        join_lineage: the running task carries out calls; it is a child of the last of these.
         have_children: whether one of these tasks has child tasks, as far as the loop tells.
         checkpoint: a cancel point and a schedule point.
         checkpoint_if_cancelled: a cancel point that lets nobody else run unless it raises.
@@ -108,7 +111,6 @@ class Backend(NamedTuple):
             is a scope that is not entered yet, and goes around the wait: while it is a shield the
             thread is waited for, cancelled or not; without it a cancellation leaves the thread to
             itself.
-        make_limiter: something whose ``async with`` admits so many at once.
         native_cancels: how many cancellations asyncio's own ``Task.cancel`` has left on the running
             task; 0 on trio, which has no such thing.
         forget_native_cancels: bring that count back down to what it was.
@@ -128,6 +130,8 @@ class Backend(NamedTuple):
     current_time: Callable[[], float]
     current_task: Callable[[], object]
     current_effective_deadline: Callable[[], float]
+    lineage: Callable[[], Sequence[object]]
+    join_lineage: Callable[[Sequence[object]], None]
     have_children: Callable[[Iterable[Any]], bool]
     checkpoint: Callable[[], Awaitable[None]]
     checkpoint_if_cancelled: Callable[[], Awaitable[None]]
@@ -135,7 +139,6 @@ class Backend(NamedTuple):
     set_context: Callable[[Any, Context], bool]
     park: Callable[[Parkable], Awaitable[None]]
     run_in_thread: Callable[[Callable[[], Any], str, Scope], Awaitable[Any]]
-    make_limiter: Callable[[int], AbstractAsyncContextManager[Any, bool | None]]
     native_cancels: Callable[[], int]
     forget_native_cancels: Callable[[int], None]
     is_innermost: Callable[[Nursery], bool]

@@ -30,9 +30,10 @@ class Call:
 
     Attributes:
         taken: whether it has left the queue for a carrier.
+        needs_place: whether it occupies a place, where those are limited.
     """
 
-    __slots__ = ("args", "context", "fn", "is_async", "taken")
+    __slots__ = ("args", "context", "fn", "is_async", "needs_place", "taken")
 
     def __init__(self, fn: Callable[..., Any], args: tuple[Any, ...], *, is_async: bool) -> None:
         self.fn: Callable[..., Any] = fn
@@ -40,6 +41,7 @@ class Call:
         self.context: Context = copy_context()
         self.is_async: bool = is_async
         self.taken: bool = False
+        self.needs_place: bool = True
 
     @property
     def place(self) -> Place:

@@ -1,10 +1,13 @@
 """A carrier, as the call that it carries out and the one who cancels it see it.
 
-What it is for: one small record that a running slot holds: which task, which scope, why cancelled.
+What it is for: one small record that a running slot holds: which task, which scope, why cancelled; and
+the place that the call has, lends while it waits for another call, and takes back.
 
-What it does not know: how calls are carried out, where the next one comes from.
+What it does not know: how calls are carried out, where the next one comes from, how to wait.
 
-Invariant: the scope is that of the present call and of no other; only the carrier cancels it.
+Invariant: the scope is that of the present call and of no other; only the carrier cancels it. A call
+lends its place while at least one of its tasks waits, and has it back before that task goes on;
+unless the wait was cancelled: then it goes on without.
 """
 
 from __future__ import annotations
@@ -15,8 +18,12 @@ from typing import Any, final
 from ._backend import Scope
 from ._call import Call
 from ._events import Place
+from ._places import Places
 from ._slot import Slot
 from ._states import Origin
+
+CARRIED: dict[object, Carrier] = {}
+"""Which task carries out a call now, of whatever run; by the task."""
 
 
 @final
@@ -27,17 +34,40 @@ class Carrier:
         task: the task, only ever compared.
         place: where the body of the present call runs.
         handed: the call that an idle carrier is woken for; `None` when it is to end.
+        waits_for: what the present call waits for now, without a time limit.
+        is_returning: whether a wait has ended, and the place is not back yet.
     """
 
-    __slots__ = ("_request", "_scope", "_wake", "handed", "place", "task")
+    __slots__ = (
+        "_has_place",
+        "_places",
+        "_request",
+        "_returners",
+        "_scope",
+        "_waiting",
+        "_wake",
+        "_when_lent",
+        "handed",
+        "is_returning",
+        "place",
+        "task",
+        "waits_for",
+    )
 
-    def __init__(self, task: object) -> None:
+    def __init__(self, task: object, when_lent: Callable[[], object]) -> None:
         self.task = task
         self.place: Place = "loop"
         self.handed: tuple[Slot[Any], Call] | None = None
+        self.waits_for: Slot[Any] | None = None
+        self.is_returning = False
+        self._when_lent = when_lent
         self._wake: Callable[[], object] | None = None
         self._scope: Scope | None = None
         self._request: tuple[Origin, str] | None = None
+        self._places: Places | None = None
+        self._has_place = False
+        self._waiting = 0
+        self._returners: list[Callable[[], object]] = []
 
     def take(self, scope: Scope, place: Place) -> None:
         """Begin with a call, whose body runs inside a scope."""
@@ -52,15 +82,17 @@ class Carrier:
             self._scope.cancel()
 
     @property
-    def is_idle(self) -> bool:
-        """Whether it is parked, and can be handed a call; one that is being cancelled cannot."""
-        return self._wake is not None
-
-    @property
     def request(self) -> tuple[Origin, str]:
         """Why the scope of the call was cancelled."""
         assert self._request is not None, "nobody else holds the scope"
         return self._request
+
+    # Idle -------------------------------------------------------------------------------------------
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it is parked, and can be handed a call; one that is being cancelled cannot."""
+        return self._wake is not None
 
     def hand(self, work: tuple[Slot[Any], Call] | None) -> None:
         """Wake the idle carrier with a call, or with `None` to let it end."""
@@ -78,3 +110,74 @@ class Carrier:
         """Cancelled while idle: nothing can be handed to it any more."""
         del wake
         self._wake = None
+
+    # The place --------------------------------------------------------------------------------------
+
+    @property
+    def lends(self) -> bool:
+        """Whether the call has, or has lent, a place."""
+        return self._places is not None
+
+    def occupy(self, places: Places) -> None:
+        """A place is this call's until `vacate`; it has been taken already."""
+        self._places = places
+        self._has_place = True
+        self._waiting = 0
+
+    def vacate(self) -> None:
+        """The call has ended, and gives its place back if it has it."""
+        places, self._places = self._places, None
+        if places is None:
+            return
+        if self.is_returning:  # a task outlives its call; it goes on without
+            places.withdraw(self)
+            self._come_back()
+        if self._has_place:
+            self._has_place = False
+            places.free()
+
+    def begin_wait(self) -> None:
+        """A task of the call begins to wait for another call: the first one lends the place."""
+        self._waiting += 1
+        if self._waiting == 1 and self._has_place and self._places is not None:
+            self._has_place = False
+            self._places.free()
+            self._when_lent()
+
+    def end_wait(self) -> None:
+        """What a task of the call waited for has settled: the last one asks for the place.
+
+        Called by whoever settles: asked for when the task wakes, the place would be gone by then.
+        """
+        self._waiting -= 1
+        if self._waiting == 0 and not self._has_place and self._places is not None:
+            self._has_place = self._places.ask(self)
+            self.is_returning = not self._has_place
+
+    def give_up_wait(self) -> None:
+        """The wait was cancelled, or its time has passed: the call goes on without its place."""
+        self._waiting -= 1
+
+    def grant(self) -> None:
+        """The place is back."""
+        self._has_place = True
+        self._come_back()
+
+    def _come_back(self) -> None:
+        self.is_returning = False
+        returners, self._returners = self._returners, []
+        for wake in returners:
+            wake()
+
+    def when_back(self, wake: Callable[[], object]) -> bool:
+        """Have a task or thread woken when the place is back; False when it is back already."""
+        if self.is_returning:
+            self._returners.append(wake)
+        return self.is_returning
+
+    def go_without(self, wake: Callable[[], object]) -> None:
+        """A task of the call was cancelled while it waited for the place to come back."""
+        self._returners = [other for other in self._returners if other is not wake]
+        if self.is_returning and not self._returners and self._places is not None:
+            self.is_returning = False
+            self._places.withdraw(self)

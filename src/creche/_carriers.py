@@ -23,7 +23,7 @@ from typing import Any, final
 from ._backend import Backend, Event, Nursery
 from ._board import Board
 from ._call import Call
-from ._carrier import Carrier
+from ._carrier import CARRIED, Carrier
 from ._halting import SCOPE_CANCELLED, Guest, Halting
 from ._performing import Performer
 from ._queue import Queue
@@ -81,6 +81,7 @@ class Carriers:
         self._deadline = math.inf
         self._held_open = False
         self._departure: Event | None = None
+        self._lineage = backend.lineage()
 
     @property
     def idle(self) -> int:
@@ -133,7 +134,8 @@ class Carriers:
         A guest: the nursery neither waits for it nor cancels it, so that both are seen to here.
         """
         call.taken = True
-        carrier = Carrier(self._backend.current_task())
+        carrier = Carrier(self._backend.current_task(), self.fetch)
+        call.context.run(self._backend.join_lineage, self._lineage)
         # A call that another one submits is carried out in the very task of that one.
         nested = carrier.task in self._waits
         self._busy -= nested
@@ -165,7 +167,7 @@ class Carriers:
     def start_at_once(self, slot: Slot[Any], call: Call) -> None:
         """Carry a call out whether there is a place or not: somebody who has one waits for it."""
         call.taken = True
-        self._queue.running += 1
+        call.needs_place = False
         self._busy += 1
         self.live += 1
         self._backend.start_soon(self._nursery, call.context, self._carry, (slot, call), _TASK_NAME)
@@ -194,17 +196,21 @@ class Carriers:
 
     async def _carry(self, work: Work | None) -> None:
         """The body of a carrier's task."""
-        carrier = Carrier(self._backend.current_task())
+        carrier = Carrier(self._backend.current_task(), self.fetch)
+        self._backend.join_lineage(self._lineage)
+        places = self._queue.places
         streak = 0
         try:
             while work is not None:
                 slot, call = work
+                if places is not None and call.needs_place:
+                    carrier.occupy(places)
                 try:
                     onward = await self._carry_if_wanted(slot, call, carrier)
                 finally:
                     work = None
                     del slot, call  # see Performer.perform
-                    self._queue.release()
+                    carrier.vacate()
                     self._busy -= 1
                 if onward is not None:
                     try:
@@ -267,10 +273,16 @@ class Carriers:
         own: bool,
     ) -> BaseException | None:
         self._waits[carrier.task] = _NO_WAIT
+        outer = CARRIED.get(carrier.task)
+        CARRIED[carrier.task] = carrier
         try:
             return await self._performer.perform(slot, call, carrier, in_own_task=own)
         finally:
             del slot, call  # see Performer.perform
+            if outer is None:
+                del CARRIED[carrier.task]
+            else:
+                CARRIED[carrier.task] = outer
             if self._waits.pop(carrier.task) != _NO_WAIT:
                 self._busy += 1  # its thread was left to itself, and waits for ever
 

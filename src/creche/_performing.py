@@ -26,6 +26,8 @@ from ._call import Call, run_in_context
 from ._capture import classify, fatal_part
 from ._carrier import Carrier
 from ._halting import SCOPE_CANCELLED, Halting
+from ._lending import enter
+from ._places import Places
 from ._slot import Slot
 from ._states import State
 
@@ -55,7 +57,7 @@ class Performer:
         self._backend = backend
         self._board = board
         self._halting = halting
-        self._threads = backend.make_limiter(threads)
+        self._threads = Places(threads)
         self._thread_guards: dict[Scope, Slot[Any]] = {}
         self._cancel_on_failure = cancel_on_failure
 
@@ -111,7 +113,7 @@ class Performer:
                     else:
                         value = await run_in_context(call.context, call.fn, call.args)
                 else:
-                    came = await self._plain(slot, call, in_own_task=in_own_task)
+                    came = await self._plain(slot, call, carrier, in_own_task=in_own_task)
                     if isinstance(came, Error):
                         # Not raised here: no coroutine lets a StopIteration through.
                         raised = came.error
@@ -150,7 +152,7 @@ class Performer:
             BaseException: what the call raised that is no `Exception`; it is raised where it happened.
         """
         board = self._board
-        carrier = Carrier(self._backend.current_task())
+        carrier = Carrier(self._backend.current_task(), _nobody)
         board.begin(slot, carrier)
         if board.announcer.hears:
             board.tell("call_admitted", slot, "loop")
@@ -202,31 +204,49 @@ class Performer:
             self.failures.append(slot)
             self._halting.halt("closed", what)
 
-    async def _plain(self, slot: Slot[Any], call: Call, *, in_own_task: bool) -> Value[Any] | Error:
+    async def _plain(
+        self,
+        slot: Slot[Any],
+        call: Call,
+        carrier: Carrier,
+        *,
+        in_own_task: bool,
+    ) -> Value[Any] | Error:
         """A plain call: in a thread, and if it gives an awaitable, that on the loop."""
         try:
-            came = await self._in_thread(slot, call)
+            if carrier.lends:  # it has a place, and so many threads there may be
+                came = await self._in_thread(slot, call)
+            else:
+                await enter(self._backend, self._threads)
+                carrier.occupy(self._threads)
+                try:
+                    came = await self._in_thread(slot, call)
+                finally:
+                    carrier.vacate()
             if isinstance(came, Error) or not inspect.isawaitable(came.value):
                 return came
             if in_own_task:
                 return Value(await came.value)
             return Value(await run_in_context(call.context, _itself, (came.value,)))
         finally:
-            del self, slot, call  # see perform
+            del self, slot, call, carrier  # see perform
 
     async def _in_thread(self, slot: Slot[Any], call: Call) -> Value[Any] | Error:
         backend, board = self._backend, self._board
-        async with self._threads:
-            if board.announcer.hears:
-                board.tell("call_started", slot, "thread")
-            guard = backend.open_scope(shield=True)
-            self._thread_guards[guard] = slot
-            try:
-                body = partial(_captured, slot, call.fn, call.args)
-                came = await backend.run_in_thread(body, f"creche {slot.key!r}", guard)
-                return cast("Value[Any] | Error", came)
-            finally:
-                del self._thread_guards[guard]
+        if board.announcer.hears:
+            board.tell("call_started", slot, "thread")
+        guard = backend.open_scope(shield=True)
+        self._thread_guards[guard] = slot
+        try:
+            body = partial(_captured, slot, call.fn, call.args)
+            came = await backend.run_in_thread(body, f"creche {slot.key!r}", guard)
+            return cast("Value[Any] | Error", came)
+        finally:
+            del self._thread_guards[guard]
+
+
+def _nobody() -> None:
+    """Is told of a place that is lent: an inline call has none."""
 
 
 def _itself(given: Any) -> Any:  # noqa: ANN401

@@ -3,20 +3,20 @@
 What it is for: the carriers ask `next`, and tell when a place is free again; nothing else decides.
 Priorities, named limits, rates and dependencies belong here when they come.
 
-What it does not know: loops, clocks, tasks. It is plain state, and what it costs is a deque and two
-integers.
+What it does not know: loops, clocks, tasks. It is plain state, and what it costs is a deque and an
+integer.
 
-Invariant: `running` calls hold a place, never more than `max_workers`. A call that was cancelled
+Invariant: a call that it hands out has a place, if places are limited. A call that was cancelled
 while it waited is passed over, and such leftovers never outnumber the calls that still wait.
 """
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from typing import Any, final
 
 from ._call import Call
+from ._places import Places
 from ._slot import Slot
 from ._states import State
 
@@ -29,16 +29,15 @@ class Queue:
     """The calls that wait for a place, and the places.
 
     Attributes:
-        running: how many places are taken, also by calls that are on their way to a carrier.
+        places: those of the calls that run, or are on their way to a carrier; `None` for no limit.
     """
 
-    __slots__ = ("_max_workers", "_waiting", "_withdrawn", "running")
+    __slots__ = ("_waiting", "_withdrawn", "places")
 
     def __init__(self, max_workers: int | None) -> None:
-        self._max_workers = math.inf if max_workers is None else max_workers
+        self.places = None if max_workers is None else Places(max_workers)
         self._waiting: deque[Slot[Any]] = deque()
         self._withdrawn = 0
-        self.running = 0
 
     def __len__(self) -> int:
         return len(self._waiting) - self._withdrawn
@@ -49,22 +48,19 @@ class Queue:
 
     def next(self) -> tuple[Slot[Any], Call] | None:
         """Take a place, and the call that is to have it; `None` if either is missing."""
-        if self.running >= self._max_workers:
+        waiting, places = self._waiting, self.places
+        if not waiting or (places is not None and not places.take()):
             return None
-        waiting = self._waiting
         while waiting:
             slot = waiting.popleft()
             call = slot.pending_call
             if call is not None:
                 call.taken = True
-                self.running += 1
                 return slot, call
             self._withdrawn -= 1
+        if places is not None:
+            places.free()
         return None
-
-    def release(self) -> None:
-        """Give a place back."""
-        self.running -= 1
 
     def withdraw(self, call: Call) -> None:
         """Note that this call has been settled before it ran.

@@ -95,8 +95,7 @@ class Slot(Generic[T_co]):
         self._key = key
         self._home = home
         self._state = State.PENDING
-        # A Call while pending, who carries it out while running, None once settled. A slot that is
-        # pending without a call is reserved.
+        # A Call while pending, who carries it out while running, else None: settled, or reserved.
         self._work: Call | Carrying | None = work
         # COMPLETED: the value. FAILED, CRASHED: the exception and its traceback. CANCELLED: origin
         # and reason, never the loop's own Cancelled.
@@ -278,13 +277,14 @@ class Slot(Generic[T_co]):
         return callbacks or []
 
     @property
-    def task(self) -> object:
-        """The task that carries out a running call."""
-        return cast("Carrying", self._work).task
+    def carrying(self) -> Carrying | None:
+        """Who carries out the call, while it runs."""
+        return cast("Carrying", self._work) if self._state is State.RUNNING else None
 
     def carried_by(self, task: object) -> bool:
         """Whether it is this task that carries the call out."""
-        return self._state is State.RUNNING and cast("Carrying", self._work).task is task
+        carrying = self.carrying
+        return carrying is not None and carrying.task is task
 
     def cancel_body(self, origin: Origin, reason: str) -> None:
         """Cancel the body of a running call; the slot settles when it has unwound."""

@@ -14,21 +14,20 @@ Invariant: a waiter that is cancelled leaves no trace in the slot, and does not 
 
 from __future__ import annotations
 
-import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, final
 
 from ._backend import Backend, Parkable
 from ._backends import any_loop_here, detect
-from ._blocking import block, waits_for_itself
+from ._blocking import IN_THREAD, block
+from ._carrier import CARRIED
 from ._ki import protected
+from ._lending import check_circle, park, waits_for_itself
 from ._slot import Slot
-from ._states import State
 
 T = TypeVar("T")
 
@@ -61,11 +60,25 @@ class LoopHome:
 
     def block(self, slot: Slot[Any], timeout: float | None, /) -> bool:
         """Block this thread, which runs no loop, until a slot is settled; see `_blocking.block`."""
-        return block(slot, timeout, _post_note)
+        caller = IN_THREAD.get()
+        home = self if caller is None else caller.home
+        assert isinstance(home, LoopHome)
+        return block(slot, timeout, caller, home)
 
-    def _note_blocked(self, slot: Slot[Any], deadline: float | None) -> None:
-        if slot.state is State.RUNNING:
-            self._note_wait(slot.task, deadline)
+    def hand_over(self, fn: Callable[[], object]) -> bool:
+        """From any thread: have a function called on the loop soon; False when that has ended."""
+        try:
+            if self._thread == threading.get_ident():
+                fn()
+            else:
+                self._post(fn)
+        except RuntimeError:
+            return False
+        return True
+
+    def note_wait(self, task: object, deadline: float | None) -> None:
+        """The call of a task waits until then at most, or (`None`) does not wait any more."""
+        self._note_wait(task, deadline)
 
     def in_loop(self) -> bool:
         """Whether this thread is running any event loop."""
@@ -98,11 +111,21 @@ class LoopHome:
             await self.pass_by()
             return True
         backend = self.here()
-        if slot.carried_by(backend.current_task()):
-            raise waits_for_itself(slot.key)
+        task = backend.current_task()
+        if slot.carried_by(task):
+            raise waits_for_itself(slot.key, [slot.key])
         self._credit = _YIELD_EVERY
         if timeout is None:
-            await self.park(backend, slot)
+            caller = CARRIED.get(task)
+            if caller is None:
+                await self.park(backend, slot)
+                return True
+            check_circle(caller, slot)
+            caller.waits_for = slot
+            try:
+                await self.park(backend, slot)
+            finally:
+                caller.waits_for = None
             return True
         with backend.open_scope(deadline=backend.current_time() + timeout):
             await self.park(backend, slot)
@@ -119,7 +142,7 @@ class LoopHome:
         task = backend.current_task()
         self._note_wait(task, backend.current_effective_deadline())
         try:
-            await backend.park(place)
+            await park(backend, place)
         finally:
             self._note_wait(task, None)
 
@@ -138,14 +161,6 @@ class LoopHome:
             )
             raise RuntimeError(msg)
         return self._backend
-
-
-def _post_note(waiter: Slot[Any], blocked: bool) -> None:  # noqa: FBT001
-    """The thread of a call begins or ends to wait: for the run of that call to know."""
-    home = waiter.home
-    assert isinstance(home, LoopHome)
-    with suppress(RuntimeError):  # its loop has ended
-        home._post(partial(home._note_blocked, waiter, math.inf if blocked else None))  # noqa: SLF001
 
 
 @final

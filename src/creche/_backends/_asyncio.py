@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from contextvars import Context
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from contextvars import Context, ContextVar
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -29,6 +29,9 @@ from creche._backend import Backend, Nursery, Parkable, Scope
 from ._threads import ThreadCall
 
 T = TypeVar("T")
+
+# Whom the present code descends from, as far as calls go; asyncio's tasks do not know their parents.
+_LINEAGE: ContextVar[Sequence[object]] = ContextVar("creche lineage", default=())
 
 try:
     # What trio brings along, and may not for ever; without it anyio asks the loop itself.
@@ -120,6 +123,15 @@ async def _checkpoint_if_cancelled() -> None:
         await anyio.lowlevel.checkpoint_if_cancelled()
 
 
+def _lineage() -> Sequence[object]:
+    return (_current_task(), *_LINEAGE.get())
+
+
+def _join_lineage(lineage: Sequence[object]) -> None:
+    # What the call starts copies its context, and so learns whom it descends from.
+    _LINEAGE.set((_current_task(), *lineage))
+
+
 def _have_children(tasks: Iterable[asyncio.Task[Any]]) -> bool:
     """Those in anyio's task groups; of asyncio's own tasks nobody knows who has started them."""
     parents = {task.parent_id for task in _with_anyio(anyio.get_running_tasks)}
@@ -170,6 +182,8 @@ BACKEND = Backend(
     current_time=_current_time,
     current_task=_current_task,
     current_effective_deadline=anyio.current_effective_deadline,
+    lineage=_lineage,
+    join_lineage=_join_lineage,
     have_children=_have_children,
     checkpoint=anyio.lowlevel.checkpoint,
     checkpoint_if_cancelled=_checkpoint_if_cancelled,
@@ -177,7 +191,6 @@ BACKEND = Backend(
     set_context=_set_context,
     park=_park,
     run_in_thread=_run_in_thread,
-    make_limiter=anyio.CapacityLimiter,
     native_cancels=_native_cancels,
     forget_native_cancels=_forget_native_cancels,
     is_innermost=_is_innermost,

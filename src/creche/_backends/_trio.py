@@ -11,7 +11,7 @@ import importlib
 import math
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextvars import Context
 from functools import partial
 from typing import Any
@@ -94,6 +94,19 @@ def _start_soon(
     context.run(partial(nursery.start_soon, fn, arg, name=name))
 
 
+def _lineage() -> Sequence[Task]:
+    task = trio.lowlevel.current_task()
+    found = [task]
+    while task.parent_nursery is not None:
+        task = task.parent_nursery.parent_task
+        found.append(task)
+    return found
+
+
+def _join_lineage(lineage: Sequence[object]) -> None:
+    """Nothing to do: tasks know their parents."""
+
+
 def _have_children(tasks: Iterable[Task]) -> bool:
     return any(nursery.child_tasks for task in tasks for nursery in task.child_nurseries)
 
@@ -130,6 +143,8 @@ BACKEND = Backend(
     current_time=trio.current_time,
     current_task=trio.lowlevel.current_task,
     current_effective_deadline=trio.current_effective_deadline,
+    lineage=_lineage,
+    join_lineage=_join_lineage,
     have_children=_have_children,
     checkpoint=trio.lowlevel.checkpoint,
     checkpoint_if_cancelled=trio.lowlevel.checkpoint_if_cancelled,
@@ -137,7 +152,6 @@ BACKEND = Backend(
     set_context=_set_context,
     park=_park,
     run_in_thread=_run_in_thread,
-    make_limiter=trio.CapacityLimiter,
     native_cancels=lambda: 0,
     forget_native_cancels=_forget_native_cancels,
     is_innermost=_is_innermost,

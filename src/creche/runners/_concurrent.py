@@ -35,7 +35,8 @@ class ConcurrentTaskRunner(KeyedTaskRunner):
 
         Args:
             max_workers: how many calls run at once; `None` for no limit on the loop, and 40 threads
-                (what trio and anyio allow by default) for plain ones.
+                (what trio and anyio allow by default) for plain ones. A call that waits for another
+                one lends its place meanwhile.
             on_error: `"collect"`: a call that fails stops nobody, and failures that nobody has read
                 are logged once at the exit. `"cancel"`: the first failure cancels the rest, and
                 `start()` raises an `ExceptionGroup` of all failures, each noted with its key.

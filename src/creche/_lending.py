@@ -1,0 +1,178 @@
+"""Waiting for another call, from inside one: the place is lent meanwhile.
+
+What it is for: without it, calls that wait for calls would hold all the places, and nothing would go on.
+Every task that a call has started counts, and every runner whose call this is part of: a call of one
+runner that waits for another runner's lends as well.
+
+What it does not know: what is waited for; any `Parkable` will do.
+
+Invariant: whoever has begun to wait has ended it, one way or another, when `park` returns or raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, final
+
+from ._backend import Backend, Parkable
+from ._carrier import CARRIED, Carrier
+from ._ki import protected
+from ._places import Places
+from ._slot import Slot
+
+
+@protected
+async def park(backend: Backend, place: Parkable) -> None:
+    """Park the running task; if it is part of a call, with the call's place lent.
+
+    Args:
+        backend: the loop's.
+        place: what to wait for.
+    """
+    callers = [CARRIED[task] for task in backend.lineage() if task in CARRIED] if CARRIED else []
+    callers = [caller for caller in callers if caller.lends]
+    if not callers:
+        await backend.park(place)
+        return
+    lent = _Lent(place, callers)
+    try:
+        await backend.park(lent)
+    finally:
+        lent.end()
+    for caller in callers:
+        # At once, unless somebody else has the place still.
+        while caller.is_returning:
+            await backend.park(_Back(caller))
+
+
+async def enter(backend: Backend, places: Places) -> None:
+    """Take a place, in the order of asking; a checkpoint only if there is none.
+
+    Args:
+        backend: the loop's.
+        places: of which one is needed.
+    """
+    entrance = _Entrance()
+    if places.ask(entrance):
+        return
+    try:
+        await backend.park(entrance)
+    except BaseException:
+        if entrance.is_granted:
+            places.free()
+        else:
+            places.withdraw(entrance)
+        raise
+
+
+def check_circle(carrier: Carrier, slot: Slot[Any]) -> None:
+    """Refuse a wait without a time limit that would close a circle of such waits.
+
+    Args:
+        carrier: whose call is about to wait.
+        slot: for what.
+
+    Raises:
+        RuntimeError: the call would wait for itself, through the calls in the message.
+    """
+    chain, seen = [slot.key], {slot}
+    while True:
+        other = slot.carrying
+        if other is carrier:
+            raise waits_for_itself(slot.key, chain)
+        if not isinstance(other, Carrier) or other.waits_for is None or other.waits_for in seen:
+            return
+        slot = other.waits_for
+        seen.add(slot)
+        chain.append(slot.key)
+
+
+def waits_for_itself(key: Hashable, chain: Sequence[Hashable]) -> RuntimeError:
+    """The error for a call that would wait for its own end.
+
+    Args:
+        key: the call's.
+        chain: the keys of what it would wait for, one after the other, itself last.
+
+    Returns:
+        the error.
+    """
+    through = "" if len(chain) == 1 else f" through {', '.join(map(repr, chain[:-1]))}"
+    return RuntimeError(
+        f"call {key!r} waits for itself{through}, which would never end; return its value instead, or "
+        f"wait from another task",
+    )
+
+
+@final
+class _Lent:
+    """A thing to wait for, as those wait for it who lend their places."""
+
+    def __init__(self, place: Parkable, callers: Sequence[Carrier]) -> None:
+        self._place = place
+        self._callers = callers
+        self._wake: Callable[[], object] | None = None
+        self._waits = False
+        self._waker = self._arrive  # one object: it is found again by its identity
+
+    def enroll(self, wake: Callable[[], object]) -> bool:
+        self._wake = wake
+        if not self._place.enroll(self._waker):
+            return False
+        self._waits = True
+        for caller in self._callers:
+            caller.begin_wait()
+        return True
+
+    def withdraw(self, wake: Callable[[], object]) -> None:
+        del wake
+        self._place.withdraw(self._waker)
+
+    def end(self) -> None:
+        """If nothing has arrived, the wait was cancelled."""
+        if self._waits:
+            self._waits = False
+            for caller in self._callers:
+                caller.give_up_wait()
+
+    def _arrive(self) -> None:
+        self._waits = False
+        for caller in self._callers:
+            caller.end_wait()
+        assert self._wake is not None
+        self._wake()
+
+
+@final
+class _Entrance:
+    """Waits for a first place."""
+
+    def __init__(self) -> None:
+        self.is_granted = False
+        self._wake: Callable[[], object] | None = None
+
+    def grant(self) -> None:
+        self.is_granted = True
+        assert self._wake is not None
+        self._wake()
+
+    def enroll(self, wake: Callable[[], object]) -> bool:
+        self._wake = wake
+        return True
+
+    def withdraw(self, wake: Callable[[], object]) -> None:
+        """Nothing to do: whoever has waited sees to the place."""
+
+
+@final
+class _Back:
+    """Waits for the place of a call to come back."""
+
+    def __init__(self, caller: Carrier) -> None:
+        self._caller = caller
+
+    def enroll(self, wake: Callable[[], object]) -> bool:
+        return self._caller.when_back(wake)
+
+    def withdraw(self, wake: Callable[[], object]) -> None:
+        self._caller.go_without(wake)

@@ -1,0 +1,73 @@
+"""Places: how many calls may be carried out at once, and who gets one that comes free.
+
+What it is for: a call takes a place when it begins and frees it when it ends. One that waits for another
+call lends its place meanwhile, and takes it back before any new call begins.
+
+What it does not know: calls, loops. Whoever asks is granted a place by a method of its own.
+
+Invariant: `taken` counts the places that somebody has; it exceeds the limit never. Whoever has asked
+is granted a place once, or has withdrawn.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol, final
+
+
+class Asking(Protocol):
+    """Somebody who waits for a place."""
+
+    def grant(self) -> None:
+        """There is one: it is yours."""
+        ...
+
+
+@final
+class Places:
+    """A number of places.
+
+    Attributes:
+        taken: how many of them somebody has.
+    """
+
+    __slots__ = ("_asking", "_limit", "taken")
+
+    def __init__(self, limit: int | None) -> None:
+        self.taken = 0
+        self._limit = math.inf if limit is None else limit
+        self._asking: dict[Asking, None] = {}
+
+    def take(self) -> bool:
+        """Take a place; False when there is none."""
+        if self.taken >= self._limit:
+            return False
+        self.taken += 1
+        return True
+
+    def free(self) -> None:
+        """Give a place back: to whoever has asked for one first, if somebody has."""
+        if self._asking:
+            asking = next(iter(self._asking))
+            del self._asking[asking]
+            asking.grant()
+        else:
+            self.taken -= 1
+
+    def ask(self, asking: Asking) -> bool:
+        """Take a place, or be granted one later, in the order of asking.
+
+        Args:
+            asking: who.
+
+        Returns:
+            False when there is none yet.
+        """
+        if self.take():
+            return True
+        self._asking[asking] = None
+        return False
+
+    def withdraw(self, asking: Asking) -> None:
+        """Ask no longer."""
+        self._asking.pop(asking, None)
