@@ -130,7 +130,7 @@ async def test_a_failed_start_leaves_it_started() -> None:
         async def submit(self, key: Any, call: Any) -> None:
             raise AssertionError
 
-        async def wait(self, key: Any, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        async def wait(self, key: Any, timeout: float | None = None) -> None:
             raise AssertionError
 
         async def _start(self, exit_stack: Any) -> None:

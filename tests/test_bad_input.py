@@ -99,7 +99,7 @@ def test_options(options: dict[str, Any], error: type[Exception], says: str) -> 
     ("timeout", "error"),
     [(-1, ValueError), (math.nan, ValueError), ("1", TypeError), (True, TypeError)],
 )
-async def test_timeouts(timeout: Any, error: type[Exception]) -> None:  # noqa: ASYNC109 - the value under test
+async def test_timeouts(timeout: Any, error: type[Exception]) -> None:
     """A time that is none is refused at the call, by `wait` and by `Slot.result`."""
     runner = ConcurrentTaskRunner()
     async with runner.start():

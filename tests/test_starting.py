@@ -121,7 +121,7 @@ class _Failing(BaseTaskRunner):
     async def submit(self, key: Any, call: Any) -> None:
         await call()
 
-    async def wait(self, key: Any, timeout: float | None = None) -> None:  # noqa: ASYNC109
+    async def wait(self, key: Any, timeout: float | None = None) -> None:
         return None
 
     async def _start(self, exit_stack: Any) -> None:

@@ -18,7 +18,7 @@ FINAL = (State.COMPLETED, State.FAILED, State.CANCELLED, State.CRASHED)
 class NoHome:
     """A home for slots that nobody waits for."""
 
-    async def wait(self, slot: Any, timeout: float | None, /) -> bool:  # noqa: ASYNC109
+    async def wait(self, slot: Any, timeout: float | None, /) -> bool:
         raise AssertionError
 
     def in_loop(self) -> bool:

@@ -80,7 +80,7 @@ class BaseTaskRunner(abc.ABC):
     async def wait(
         self,
         key: Hashable,
-        timeout: float | None = None,  # noqa: ASYNC109 - the ancestor's signature
+        timeout: float | None = None,
     ) -> Outcome[Any] | None:
         """Wait for the outcome of a call; never raise for the call.
 

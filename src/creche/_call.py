@@ -16,7 +16,7 @@ import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import Context, copy_context
 from types import FunctionType
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 from ._events import Place
 
@@ -24,16 +24,32 @@ _COROUTINE = inspect.CO_COROUTINE
 _ASYNC_GENERATOR = inspect.CO_ASYNC_GENERATOR
 
 
+class Wishes(NamedTuple):
+    """What a submitter wishes of one call.
+
+    Attributes:
+        timeout: how many seconds it may run; `None` for no limit.
+        priority: calls with a higher one get a place first.
+    """
+
+    timeout: float | None = None
+    priority: float = 0
+
+
+NO_WISHES = Wishes()
+
+
 @final
 class Call:
     """What was submitted: `fn(*args)`, in a copy of the submitter's context variables.
 
     Attributes:
+        wishes: of the submitter.
         taken: whether it has left the queue for a carrier.
         needs_place: whether it occupies a place, where those are limited.
     """
 
-    __slots__ = ("args", "context", "fn", "is_async", "needs_place", "taken")
+    __slots__ = ("args", "context", "fn", "is_async", "needs_place", "taken", "wishes")
 
     def __init__(self, fn: Callable[..., Any], args: tuple[Any, ...], *, is_async: bool) -> None:
         self.fn: Callable[..., Any] = fn
@@ -42,6 +58,7 @@ class Call:
         self.is_async: bool = is_async
         self.taken: bool = False
         self.needs_place: bool = True
+        self.wishes: Wishes = NO_WISHES
 
     @property
     def place(self) -> Place:

@@ -82,9 +82,8 @@ class Carrier:
             self._scope.cancel()
 
     @property
-    def request(self) -> tuple[Origin, str]:
-        """Why the scope of the call was cancelled."""
-        assert self._request is not None, "nobody else holds the scope"
+    def request(self) -> tuple[Origin, str] | None:
+        """Why the call was cancelled, if it was."""
         return self._request
 
     # Idle -------------------------------------------------------------------------------------------

@@ -76,7 +76,7 @@ class Run:
             backend.current_time,
             retain=options.retain,
         )
-        self.queue = Queue(workers)
+        self.queue = Queue(workers, ageing=options.ageing)
         self.slots = MappingProxyType(self.board.slots)
         self._name = name
         self._options = options
@@ -192,7 +192,11 @@ class Run:
             TypeError: the key cannot be hashed.
         """
         slot = self.claim(key, call)
-        self.queue.push(slot)
+        priority = call.wishes.priority
+        if priority or self._options.ageing is not None:
+            self.queue.push(slot, priority, self.backend.current_time())
+        else:
+            self.queue.push(slot)
         self.carriers.fetch()
         return slot
 

@@ -18,10 +18,10 @@ from typing import Any, Literal, TypeVar, TypeVarTuple, final, overload
 from outcome import Outcome
 
 from ._backends import detect
-from ._call import read_call
+from ._call import Call, Wishes, read_call
 from ._hosting import Run
 from ._mapping import Mapping
-from ._options import check_choice
+from ._options import check_choice, check_priority, check_timeout
 from ._reading import ReadableTaskRunner
 from ._slot import Slot
 
@@ -47,6 +47,8 @@ class KeyedTaskRunner(ReadableTaskRunner):
         call: Callable[[*Ts], Awaitable[T]],
         *args: *Ts,
         on_collision: Literal["raise", "join"] = ...,
+        timeout: float | None = ...,
+        priority: float = ...,
     ) -> Slot[T]: ...
     @overload
     def submit_nowait(
@@ -55,6 +57,8 @@ class KeyedTaskRunner(ReadableTaskRunner):
         call: Callable[[*Ts], T],
         *args: *Ts,
         on_collision: Literal["raise", "join"] = ...,
+        timeout: float | None = ...,
+        priority: float = ...,
     ) -> Slot[T]: ...
     def submit_nowait(
         self,
@@ -62,6 +66,8 @@ class KeyedTaskRunner(ReadableTaskRunner):
         call: Callable[..., Any],
         *args: object,
         on_collision: Literal["raise", "join"] = "raise",
+        timeout: float | None = None,
+        priority: float = 0,
     ) -> Slot[Any]:
         """Check a call in under a key, without waiting; it runs when there is a place for it.
 
@@ -74,6 +80,11 @@ class KeyedTaskRunner(ReadableTaskRunner):
             *args: its positional arguments; for keyword arguments use `functools.partial`.
             on_collision: what to do when the key is taken: `"raise"`, or `"join"` to hand back the slot
                 that is there, settled or not, in which case `call` is not used.
+            timeout: how many seconds the call may run, from its start; then it is cancelled, and FAILED
+                with a `TimeoutError`. A value that it returns all the same counts, and a plain
+                function in a thread ends as it ends.
+            priority: of the calls that wait for a place, those with a higher one come first, equal ones
+                in the order of submission.
 
         Returns:
             the slot in which the outcome will land.
@@ -84,10 +95,10 @@ class KeyedTaskRunner(ReadableTaskRunner):
             RunnerClosed: the runner has closed, or is closing.
             TypeError: `call` is a coroutine object, an async generator or not callable; or the key
                 cannot be hashed.
-            ValueError: `on_collision` is neither of the two.
+            ValueError: `on_collision` is neither of the two, `timeout` is negative, or a number is NaN.
         """
         check_choice("on_collision", on_collision, ("raise", "join"))
-        work = read_call(call, args)
+        work = self._read(call, args, timeout, priority)
         run = self._running(key)
         if on_collision == "join" and (there := self._to_join(run, key)) is not None:
             return there
@@ -219,6 +230,24 @@ class KeyedTaskRunner(ReadableTaskRunner):
                 f"still open; leave that one first"
             )
             raise RuntimeError(msg)
+
+    @staticmethod
+    def _read(
+        call: object,
+        args: tuple[object, ...],
+        timeout: float | None,
+        priority: float,
+    ) -> Call:
+        """The call that was submitted, with what is wished of it.
+
+        Raises:
+            TypeError: it cannot be called, or a wish is of the wrong type.
+            ValueError: a wish is no such number.
+        """
+        work = read_call(call, args)
+        if timeout is not None or priority != 0:
+            work.wishes = Wishes(check_timeout(timeout), check_priority(priority))
+        return work
 
     def _running(self, key: Hashable) -> Run:
         """The run that takes calls.

@@ -27,12 +27,14 @@ class Options(NamedTuple):
         max_workers: how many calls run at once; `None` for no limit.
         on_error: `"collect"`: a call that fails stops nobody; `"cancel"`: the first failure cancels
             the rest, and the run raises an `ExceptionGroup`.
+        ageing: after how many seconds of waiting a call gains one point of priority; `None`: never.
         retain: whether the outcome of a settled call can still be looked up by its key.
         instruments: who is told about what happens.
     """
 
     max_workers: int | None
     on_error: OnError
+    ageing: float | None
     retain: bool
     instruments: tuple[Any, ...]
 
@@ -42,6 +44,7 @@ def read_options(
     max_workers: int | None,
     on_error: OnError,
     retain: bool,
+    ageing: float | None = None,
     instruments: Iterable[object],
 ) -> Options:
     """Check the options of a runner.
@@ -50,6 +53,7 @@ def read_options(
         max_workers: how many calls run at once; `None` for no limit.
         on_error: what a call that fails means for the others.
         retain: whether settled calls stay on the board.
+        ageing: after how many seconds of waiting a call gains one point of priority; `None`: never.
         instruments: who is told about what happens.
 
     Returns:
@@ -71,7 +75,11 @@ def read_options(
     listeners = tuple(instruments)
     for one in listeners:
         check_instrument(one)
-    return Options(max_workers, on_error, retain, listeners)
+    seconds = check_timeout(ageing, "ageing")
+    if seconds == 0:
+        msg = "ageing must be more than 0 seconds, not 0; None turns it off"
+        raise ValueError(msg)
+    return Options(max_workers, on_error, seconds, retain, listeners)
 
 
 def check_count(option: str, given: object, *, cure: str, least: int = 1) -> int:
@@ -140,6 +148,28 @@ def check_timeout(given: object, option: str = "timeout") -> float | None:
         raise ValueError(msg)
     # Seconds beyond what a float can hold are no limit either.
     return None if given > sys.float_info.max else float(given)
+
+
+def check_priority(given: object) -> float:
+    """Check a priority.
+
+    Args:
+        given: what was passed.
+
+    Returns:
+        the number.
+
+    Raises:
+        TypeError: it is not a number.
+        ValueError: it is NaN.
+    """
+    if not isinstance(given, (int, float)) or isinstance(given, bool):
+        msg = f"priority must be a number, the higher the sooner, not {given!r}; the default is 0"
+        raise TypeError(msg)
+    if given != given:  # noqa: PLR0124 - NaN, and nothing else
+        msg = "priority must be a number that can be compared, not NaN; the default is 0"
+        raise ValueError(msg)
+    return given
 
 
 def check_instrument(given: object) -> None:

@@ -94,7 +94,11 @@ class Performer:
             `None` when the task may go on to other work.
         """
         backend, board = self._backend, self._board
-        scope = backend.open_scope()
+        timeout = call.wishes.timeout
+        if timeout is None:
+            scope = backend.open_scope()
+        else:
+            scope = backend.open_scope(deadline=backend.current_time() + timeout)
         native = backend.native_cancels()
         value: Any = _NOT_RETURNED
         came: Any = None
@@ -126,10 +130,13 @@ class Performer:
         try:
             if raised is not None:
                 onward = self._settle_raised(slot, raised, native, in_own_task=in_own_task)
-            elif value is _NOT_RETURNED:
-                board.cancel(slot, *carrier.request)
-            else:
+            elif value is not _NOT_RETURNED:
                 board.settle(slot, State.COMPLETED, value)
+            elif carrier.request is not None:
+                board.cancel(slot, *carrier.request)
+            else:  # nobody else has the scope: its deadline has passed
+                msg = f"call {slot.key!r} has not ended within its timeout of {timeout} seconds"
+                self._settle_failed(slot, State.FAILED, TimeoutError(msg))
             if in_own_task:
                 backend.forget_native_cancels(native)
             elif onward is None and backend.native_cancels() > native:

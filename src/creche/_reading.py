@@ -39,7 +39,7 @@ class ReadableTaskRunner(BaseTaskRunner):
     async def wait(
         self,
         key: Hashable | Slot[Any],
-        timeout: float | None = None,  # noqa: ASYNC109 - the ancestor's signature
+        timeout: float | None = None,
     ) -> Outcome[Any] | None:
         """Wait for the outcome of a call; never raise for the call.
 

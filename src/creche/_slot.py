@@ -41,7 +41,7 @@ Waker = Callable[[], object]
 class Home(Protocol):
     """Where a slot lives, as far as a slot must know."""
 
-    async def wait(self, slot: Slot[Any], timeout: float | None, /) -> bool:  # noqa: ASYNC109
+    async def wait(self, slot: Slot[Any], timeout: float | None, /) -> bool:
         """Wait until the slot is settled; False when the time passed first."""
         ...
 
@@ -360,7 +360,7 @@ class Slot(Generic[T_co]):
         """
         return self._home.block(self, timeout)
 
-    async def wait(self, timeout: float | None) -> bool:  # noqa: ASYNC109 - the contract's word
+    async def wait(self, timeout: float | None) -> bool:
         """Wait until the slot is settled; see `BaseTaskRunner.wait` for what is promised.
 
         Args:

@@ -94,7 +94,7 @@ class LoopHome:
             self._credit = _YIELD_EVERY
             await backend.checkpoint()
 
-    async def wait(self, slot: Slot[Any], timeout: float | None, /) -> bool:  # noqa: ASYNC109 - the contract's word; None and 0 have their own meaning
+    async def wait(self, slot: Slot[Any], timeout: float | None, /) -> bool:
         """Wait until a slot is settled.
 
         Args:

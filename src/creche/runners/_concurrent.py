@@ -29,6 +29,7 @@ class ConcurrentTaskRunner(KeyedTaskRunner):
         *,
         on_error: Literal["collect", "cancel"] = "collect",
         retain: bool = True,
+        ageing: float | None = None,
         instruments: Iterable[Instrument] = (),
     ) -> None:
         """Set a runner up; nothing is started.
@@ -42,16 +43,20 @@ class ConcurrentTaskRunner(KeyedTaskRunner):
                 `start()` raises an `ExceptionGroup` of all failures, each noted with its key.
             retain: whether settled calls stay on the board. With False a key is free again as soon
                 as its call has ended; slots at hand go on working.
+            ageing: after how many seconds of waiting a call gains one point of priority, so that none is
+                passed over for ever; `None`: never.
             instruments: who is told what happens; see `creche.instruments.Instrument`.
 
         Raises:
             TypeError: an option is of the wrong type.
-            ValueError: `max_workers` is less than 1, or `on_error` is neither of the two.
+            ValueError: `max_workers` is less than 1, `on_error` is neither of the two, or `ageing` is
+                not more than 0.
         """
         self._options = read_options(
             max_workers=max_workers,
             on_error=on_error,
             retain=retain,
+            ageing=ageing,
             instruments=instruments,
         )
 
@@ -67,6 +72,8 @@ class ConcurrentTaskRunner(KeyedTaskRunner):
         call: Callable[[*Ts], Awaitable[T]],
         *args: *Ts,
         on_collision: Literal["raise", "join"] = ...,
+        timeout: float | None = ...,
+        priority: float = ...,
     ) -> Slot[T]: ...
     @overload
     async def submit(
@@ -75,6 +82,8 @@ class ConcurrentTaskRunner(KeyedTaskRunner):
         call: Callable[[*Ts], T],
         *args: *Ts,
         on_collision: Literal["raise", "join"] = ...,
+        timeout: float | None = ...,
+        priority: float = ...,
     ) -> Slot[T]: ...
     async def submit(
         self,
@@ -82,6 +91,8 @@ class ConcurrentTaskRunner(KeyedTaskRunner):
         call: Callable[..., Any],
         *args: object,
         on_collision: Literal["raise", "join"] = "raise",
+        timeout: float | None = None,
+        priority: float = 0,
     ) -> Slot[Any]:
         """Check a call in under a key; it runs when there is a place for it.
 
@@ -94,6 +105,8 @@ class ConcurrentTaskRunner(KeyedTaskRunner):
             *args: its positional arguments; for keyword arguments use `functools.partial`.
             on_collision: what to do when the key is taken: `"raise"`, or `"join"` to hand back the slot
                 that is there.
+            timeout: how many seconds the call may run, from its start; then it has FAILED.
+            priority: calls with a higher one get a place first.
 
         Returns:
             the slot in which the outcome will land.
@@ -104,7 +117,14 @@ class ConcurrentTaskRunner(KeyedTaskRunner):
             RunnerClosed: the runner has closed, or is closing.
             TypeError: `call` is a coroutine object, an async generator or not callable; or the key
                 cannot be hashed.
-            ValueError: `on_collision` is neither of the two.
+            ValueError: `on_collision` is neither of the two, `timeout` is negative, or a number is NaN.
         """
         await self._known(key).home.pass_by()
-        return self.submit_nowait(key, call, *args, on_collision=on_collision)
+        return self.submit_nowait(
+            key,
+            call,
+            *args,
+            on_collision=on_collision,
+            timeout=timeout,
+            priority=priority,
+        )

@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable, Hashable, Iterable
 from typing import Any, Literal, TypeVar, TypeVarTuple, final, overload
 
 from creche._base import TaskConcurrencyType
-from creche._call import read_call
 from creche._events import Instrument
 from creche._keyed import DEFAULT_THREADS, KeyedTaskRunner
 from creche._options import check_choice, read_options
@@ -75,6 +74,8 @@ class SequentialTaskRunner(KeyedTaskRunner):
         call: Callable[[*Ts], Awaitable[T]],
         *args: *Ts,
         on_collision: Literal["raise", "join"] = ...,
+        timeout: float | None = ...,
+        priority: float = ...,
     ) -> Slot[T]: ...
     @overload
     async def submit(
@@ -83,6 +84,8 @@ class SequentialTaskRunner(KeyedTaskRunner):
         call: Callable[[*Ts], T],
         *args: *Ts,
         on_collision: Literal["raise", "join"] = ...,
+        timeout: float | None = ...,
+        priority: float = ...,
     ) -> Slot[T]: ...
     async def submit(
         self,
@@ -90,6 +93,8 @@ class SequentialTaskRunner(KeyedTaskRunner):
         call: Callable[..., Any],
         *args: object,
         on_collision: Literal["raise", "join"] = "raise",
+        timeout: float | None = None,
+        priority: float = 0,
     ) -> Slot[Any]:
         """Run a call here and now; its slot is final when this returns.
 
@@ -103,6 +108,8 @@ class SequentialTaskRunner(KeyedTaskRunner):
             *args: its positional arguments; for keyword arguments use `functools.partial`.
             on_collision: what to do when the key is taken: `"raise"`, or `"join"` to hand back the slot
                 that is there, once it is settled.
+            timeout: how many seconds the call may run; then it has FAILED.
+            priority: of no effect here, where the call need not wait for a place.
 
         Returns:
             the slot with the outcome.
@@ -113,10 +120,10 @@ class SequentialTaskRunner(KeyedTaskRunner):
             RunnerClosed: the runner has closed, or is closing.
             TypeError: `call` is a coroutine object, an async generator or not callable; or the key
                 cannot be hashed.
-            ValueError: `on_collision` is neither of the two.
+            ValueError: `on_collision` is neither of the two, `timeout` is negative, or a number is NaN.
         """
         check_choice("on_collision", on_collision, ("raise", "join"))
-        work = read_call(call, args)
+        work = self._read(call, args, timeout, priority)
         run = self._known(key)
         await run.home.pass_by()
         run.check_intake(key)

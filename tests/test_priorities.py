@@ -1,0 +1,146 @@
+"""Which pending call gets a place first: by priority, by age, by the order of submission."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from calls import Gate, give, settle_down
+from creche import ConcurrentTaskRunner, State
+from creche._call import read_call
+from creche._queue import Queue
+from creche._slot import Slot
+
+
+def slot(key: Any) -> Slot[Any]:
+    """A pending slot, as the queue sees it."""
+    return Slot(key, None, read_call(give, ()))  # type: ignore
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("push"), st.integers(-2, 2)),
+        st.tuples(st.just("next"), st.just(0)),
+        st.tuples(st.just("cancel"), st.integers(0, 50)),
+        st.tuples(st.just("free"), st.just(0)),
+        st.tuples(st.just("time"), st.integers(0, 5)),
+    ),
+    max_size=120,
+)
+
+
+@given(st.sampled_from([None, 1, 3]), st.sampled_from([None, 2.0]), STEPS)
+def test_the_queue(max_workers: int | None, ageing: float | None, steps: list[tuple[str, int]]) -> None:
+    """Against a list that is searched from end to end each time."""
+    queue = Queue(max_workers, ageing=ageing)
+    model: list[tuple[int, int, int, Slot[Any]]] = []  # priority, when, number, slot
+    out: list[Slot[Any]] = []
+    running = now = 0
+    for number, (step, value) in enumerate(steps):
+        if step == "push":
+            one = slot(number)
+            queue.push(one, value, now)
+            model.append((value, now, number, one))
+        elif step == "time":
+            now += value
+        elif step == "cancel" and model:
+            one = model.pop(value % len(model))[-1]
+            call = one.pending_call
+            assert call is not None
+            one.settle(State.CANCELLED, ("cancel", "of the test"))
+            queue.withdraw(call)
+        elif step == "free" and running and max_workers is not None:
+            running -= 1
+            assert queue.places is not None
+            queue.places.free()
+        elif step == "next":
+            came = queue.next()
+            if not model or (max_workers is not None and running == max_workers):
+                assert came is None
+            else:
+                expected = min(model, key=lambda it: (-_effective(it, now, ageing), it[2]))
+                model.remove(expected)
+                running += 1
+                assert came is not None
+                assert came[0] is expected[-1]
+                out.append(came[0])
+        assert len(queue) == len(model)
+    dropped = queue.drop_all()
+    expected_order = sorted(model, key=lambda it: (-_effective(it, now, ageing), it[2]))
+    assert dropped == [it[-1] for it in expected_order]
+    assert len(queue) == 0
+
+
+def _effective(it: tuple[int, int, int, Slot[Any]], now: float, ageing: float | None) -> float:
+    priority, when, _, _ = it
+    return priority if ageing is None else priority + (now - when) / ageing
+
+
+@pytest.mark.anyio
+async def test_higher_ones_come_first() -> None:
+    """Equal ones in the order of submission; calls without one have 0."""
+    runner = ConcurrentTaskRunner(1)
+    gate = Gate()
+    order: list[str] = []
+
+    async def note(name: str) -> None:
+        order.append(name)
+
+    async with runner.start():
+        runner.submit_nowait("gate", gate)
+        await settle_down()
+        for name, priority in [("a", 0), ("b", 2), ("c", -1), ("d", 2.5), ("e", 2), ("f", 0)]:
+            await runner.submit(name, note, name, priority=priority)
+        runner.cancel("e")
+        gate.open.set()
+    assert order == ["d", "b", "a", "f", "c"]
+
+
+@pytest.mark.anyio
+async def test_ageing_lets_nobody_wait_for_ever() -> None:
+    """A call that has waited long enough comes before younger ones of higher priority."""
+    order: list[str] = []
+
+    async def note(name: str) -> None:
+        order.append(name)
+
+    async with ConcurrentTaskRunner(1, ageing=0.01).start() as runner:
+        runner.submit_nowait("running", anyio.sleep, 0.1)
+        runner.submit_nowait("old", note, "old")
+        await anyio.sleep(0.05)
+        runner.submit_nowait("young", note, "young", priority=2)
+        runner.submit_nowait("urgent", note, "urgent", priority=100)
+    assert order == ["urgent", "old", "young"]
+
+
+@pytest.mark.parametrize(
+    ("ageing", "error"),
+    [(0, ValueError), (-1, ValueError), (float("nan"), ValueError), ("1", TypeError)],
+)
+def test_bad_ageing(ageing: Any, error: type[Exception]) -> None:
+    """The message names the option."""
+    with pytest.raises(error, match="ageing"):
+        ConcurrentTaskRunner(ageing=ageing)
+
+
+@pytest.mark.parametrize("priority", [0, 1])
+def test_cancelled_calls_do_not_pile_up(priority: int) -> None:
+    """Once they outnumber those that wait they are swept out, and the order stays."""
+    queue = Queue(1)
+    slots = [slot(n) for n in range(100)]
+    for n, one in enumerate(slots):
+        queue.push(one, priority * (n % 3))
+    for one in slots[10:]:
+        call = one.pending_call
+        assert call is not None
+        one.settle(State.CANCELLED, ("cancel", "of the test"))
+        queue.withdraw(call)
+        held = queue._waiting if queue._ranked is None else queue._ranked
+        assert len(held) <= 2 * len(queue) + 33
+    assert len(queue) == 10
+    expected = sorted(range(10), key=lambda n: -priority * (n % 3))
+    assert [one.key for one in queue.drop_all()] == expected
