@@ -33,9 +33,11 @@ FLOORS: list[set[str]] = [
     {"_backends", "_carrier", "_queue", "_board", "_portal"},
     {"_lending"},  # waiting, from inside a call
     {"_blocking"},
-    {"_waiting", "_halting"},
+    {"_waiting", "_dependencies"},
+    {"_halting"},
     {"_performing"},  # one call
     {"_carriers", "_exit"},
+    {"_intake"},
     {"_hosting"},  # one run
     {"_base", "_mapping"},
     {"_reading"},

@@ -295,7 +295,7 @@ def test_a_dependency_that_settles_when_the_flow_is_ending(backend: Any) -> None
         cut_short()
     upstream, dependent = given
     assert upstream.result() == 7
-    assert (dependent.state, dependent.origin) == (State.CANCELLED, "lost")
+    assert (dependent.state, dependent.origin) == (State.CANCELLED, "closed")
 
 
 @ON_BOTH
@@ -329,7 +329,7 @@ def test_a_dependent_task_that_was_cancelled_by_itself(backend: Any) -> None:
     assert (cancelled.origin, cancelled.reason) == ("cancel", "on a whim")
     assert failed.origin == dropped.origin == "upstream"
     assert "MuteError" in failed.reason
-    assert "'slow[3]', which it depends on, is CANCELLED" in dropped.reason
+    assert "'slow[3]', which it was to run after, is CANCELLED" in dropped.reason
 
 
 @ON_BOTH
@@ -396,4 +396,4 @@ def test_a_flow_inside_that_raises_while_a_slot_from_outside_is_open(backend: An
 
     given: list[Any] = []
     assert run(backend, outer) == 5
-    assert given[0].origin == "lost"
+    assert given[0].origin == "closed"

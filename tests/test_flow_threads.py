@@ -232,7 +232,7 @@ def test_a_flow_inside_that_does_not_wait_for_a_slot_from_outside(backend: Any) 
 
     given: list[Slot[Any]] = []
     assert outer() == 5
-    assert given[0].origin == "lost"
+    assert given[0].origin == "closed"
 
 
 @ON_BOTH

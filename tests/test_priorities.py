@@ -144,3 +144,17 @@ def test_cancelled_calls_do_not_pile_up(priority: int) -> None:
     assert len(queue) == 10
     expected = sorted(range(10), key=lambda n: -priority * (n % 3))
     assert [one.key for one in queue.drop_all()] == expected
+
+
+@pytest.mark.parametrize("max_workers", [None, 1])
+def test_nothing_is_left_but_cancelled_calls(max_workers: int | None) -> None:
+    """Then there is no next one, and no place is taken for it."""
+    queue = Queue(max_workers)
+    one = slot("k")
+    queue.push(one)
+    call = one.pending_call
+    assert call is not None
+    one.settle(State.CANCELLED, ("cancel", "of the test"))
+    queue.withdraw(call)
+    assert queue.next() is None
+    assert queue.places is None or queue.places.taken == 0

@@ -6,11 +6,11 @@ is cancelled, killed or raised; on trio, and the same under asyncio and uvloop.
 How the package is laid out, from the ground up; a file imports only what is below it:
 
     _errors _states _events _options _call _backend      words, tables, records: no state
-    _capture _slot _announce _places _queue _board        the parts of a run, without a loop
+    _capture _slot _places _queue _board _dependencies    the parts of a run, without a loop
     _backends/                                            trio and asyncio behind one record
     _lending _blocking _waiting                           waiting for slots, on a loop and in threads
     _performing _carriers                                 carrying out one call, and call after call
-    _hosting                                              one run: open, close, what comes out
+    _intake _hosting                                      one run: where calls come in; open, close
     _base _mapping _keyed                                 the contract of a runner, and its keys
     runners/                                              the runners
     flows/ instruments/                                   decorated functions; observers

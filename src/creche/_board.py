@@ -12,7 +12,7 @@ Invariant: a key is on the board at most once, and an open slot never leaves it.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from functools import partial
 from typing import Any, final
 
@@ -139,6 +139,28 @@ class Board:
         if slot is None:
             raise UnknownKey(key)
         return slot
+
+    def find_all(self, keys: object) -> list[Slot[Any]]:
+        """The slots that are meant by what was passed as `after`.
+
+        Args:
+            keys: keys that are on the board, or handles.
+
+        Returns:
+            the slots.
+
+        Raises:
+            UnknownKey: no slot is under one of the keys.
+            TypeError: it is no collection of keys, or one of them cannot be hashed.
+        """
+        if isinstance(keys, (str, bytes)) or not isinstance(keys, Iterable):
+            msg = f"after must be a list of keys or slots, not {keys!r}"
+            raise TypeError(msg)
+        try:
+            return [self.find(key) for key in keys]
+        except UnknownKey as unknown:
+            hint = "submit or reserve() it before what runs after it; if it was forgotten, pass its slot"
+            raise UnknownKey(unknown.key, hint) from None
 
     @protected
     def begin(self, slot: Slot[Any], carrying: Carrying) -> None:

@@ -45,18 +45,20 @@ class Call:
 
     Attributes:
         wishes: of the submitter.
-        taken: whether it has left the queue for a carrier.
+        queued: whether it waits in the queue.
         needs_place: whether it occupies a place, where those are limited.
+        after: while it is held: what has not ended yet of that which it is to run after.
     """
 
-    __slots__ = ("args", "context", "fn", "is_async", "needs_place", "taken", "wishes")
+    __slots__ = ("after", "args", "context", "fn", "is_async", "needs_place", "queued", "wishes")
 
     def __init__(self, fn: Callable[..., Any], args: tuple[Any, ...], *, is_async: bool) -> None:
         self.fn: Callable[..., Any] = fn
         self.args: tuple[Any, ...] = args
         self.context: Context = copy_context()
         self.is_async: bool = is_async
-        self.taken: bool = False
+        self.queued: bool = False
+        self.after: tuple[Any, ...] = ()
         self.needs_place: bool = True
         self.wishes: Wishes = NO_WISHES
 

@@ -133,7 +133,6 @@ class Carriers:
 
         A guest: the nursery neither waits for it nor cancels it, so that both are seen to here.
         """
-        call.taken = True
         carrier = Carrier(self._backend.current_task(), self.fetch)
         call.context.run(self._backend.join_lineage, self._lineage)
         # A call that another one submits is carried out in the very task of that one.
@@ -166,7 +165,6 @@ class Carriers:
 
     def start_at_once(self, slot: Slot[Any], call: Call) -> None:
         """Carry a call out whether there is a place or not: somebody who has one waits for it."""
-        call.taken = True
         call.needs_place = False
         self._busy += 1
         self.live += 1

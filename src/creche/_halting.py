@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol, final
 
 from ._backend import Nursery
 from ._board import Board
+from ._dependencies import Dependencies
 from ._queue import Queue
 from ._states import Origin
 
@@ -47,13 +48,20 @@ class Halting:
             does not reach.
     """
 
-    def __init__(self, nursery: Nursery, board: Board, queue: Queue) -> None:
+    def __init__(
+        self,
+        nursery: Nursery,
+        board: Board,
+        queue: Queue,
+        dependencies: Dependencies,
+    ) -> None:
         self.halted: Halt | None = None
         self.has_cancelled = False
         self.guests: dict[Guest, None] = {}
         self._nursery = nursery
         self._board = board
         self._queue = queue
+        self._dependencies = dependencies
 
     def halt(self, origin: Origin, reason: str, *, cancel: bool = True) -> None:
         """Start nothing more: drop what is pending, and cancel what runs, the body included.
@@ -68,7 +76,8 @@ class Halting:
             for guest in tuple(self.guests):
                 guest.cancel(origin, reason)
             # Asked again for each: the callback of one may have settled the next.
-            for slot in (slot for slot in self._queue.drop_all() if not slot.done):
+            dropped = (*self._queue.drop_all(), *self._dependencies.drop_all())
+            for slot in (slot for slot in dropped if not slot.done):
                 self._board.cancel(slot, "closed", self.why_dropped())
             # At once, too: a thread may be waiting for one, and the end of the run for the thread.
             self._board.lose_reservations(self.why_dropped())

@@ -14,8 +14,7 @@ What comes out of it in the end is decided in `_exit`.
 from __future__ import annotations
 
 import math
-import threading
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
 from typing import Any, TypeVar, final
@@ -23,13 +22,14 @@ from typing import Any, TypeVar, final
 from ._announce import Announcer
 from ._backend import Backend
 from ._board import Board
-from ._call import Call
 from ._capture import leaves, split
 from ._carriers import Carriers
-from ._errors import RunnerClosed, UnknownKey
+from ._dependencies import Dependencies
+from ._errors import UnknownKey
 from ._events import RunnerEvent
 from ._exit import log_unread, raise_what_is_due
-from ._halting import Halting
+from ._halting import Guest, Halting
+from ._intake import Intake
 from ._ki import protected
 from ._options import Options
 from ._performing import Performer
@@ -49,7 +49,8 @@ class Run:
     Attributes:
         backend: the loop it runs on.
         board: its slots.
-        queue: its pending calls.
+        queue: its pending calls that wait for a place.
+        dependencies: its pending calls that wait for others.
         home: through which its slots are waited for.
         slots: a read-only view of the board.
     """
@@ -57,6 +58,7 @@ class Run:
     halting: Halting
     performer: Performer
     carriers: Carriers
+    intake: Intake
 
     def __init__(
         self,
@@ -77,6 +79,7 @@ class Run:
             retain=options.retain,
         )
         self.queue = Queue(workers, ageing=options.ageing)
+        self.dependencies = Dependencies(self.board, self)
         self.slots = MappingProxyType(self.board.slots)
         self._name = name
         self._options = options
@@ -84,15 +87,13 @@ class Run:
         self._threads = threads
         self._manager: AbstractAsyncContextManager[Any, bool | None] = backend.open_nursery()
         self._nursery: Any = None
-        self._intake_open = False
         self._native = backend.native_cancels()
-        self._thread = threading.get_ident()
 
     @protected
     async def open(self) -> None:
         """Open the nursery. Not a checkpoint."""
         self._nursery = await self._manager.__aenter__()
-        self.halting = Halting(self._nursery, self.board, self.queue)
+        self.halting = Halting(self._nursery, self.board, self.queue, self.dependencies)
         self.performer = Performer(
             self.backend,
             self.board,
@@ -110,7 +111,16 @@ class Run:
             when_drained=self._shut_intake,
             when_stalled=self._give_up_reservations,
         )
-        self._intake_open = True
+        self.intake = Intake(
+            self._name,
+            self.board,
+            self.queue,
+            self.dependencies,
+            self.halting,
+            self.carriers,
+            self.backend.current_time,
+            ageing=self._options.ageing,
+        )
 
     def announce(self) -> None:
         """Tell the instruments that the run is open; by now somebody sees to its closing.
@@ -122,83 +132,17 @@ class Run:
         if self.performer.crashes:
             raise self.performer.crashes[0]
 
-    def claim(self, key: Hashable, call: Call | None) -> Slot[Any]:
-        """Check a call in, or reserve its key, while the intake is open.
+    def hand_over(self, fn: Callable[[], object]) -> None:
+        """From any thread: have a function called on the loop of this run, while that goes on."""
+        self.home.hand_over(fn)
 
-        Args:
-            key: the key; `None` for a fresh one.
-            call: the call; `None` to reserve the key only.
+    def hold_open(self, guest: Guest) -> None:
+        """Let the exit wait for something that goes on outside the nursery."""
+        self.carriers.hold_open(guest)
 
-        Returns:
-            the pending slot.
-
-        Raises:
-            RunnerClosed: the run takes no more calls.
-            KeyTaken: the key is there already.
-            TypeError: the key cannot be hashed.
-        """
-        self.check_intake(key)
-        return self.board.claim(key, call)
-
-    def check_intake(self, key: Hashable) -> None:
-        """Refuse what comes too late.
-
-        Args:
-            key: under which something was to be submitted.
-
-        Raises:
-            RunnerClosed: the run takes no more calls.
-            RuntimeError: this is not the thread of the run's loop.
-        """
-        self.check_thread(key)
-        halted = self.halting.halted
-        if halted is not None:
-            msg = f"cannot submit {key!r}: the runner is closing ({halted.reason})"
-            raise RunnerClosed(msg)
-        if not self._intake_open:
-            msg = f"cannot submit {key!r}: the runner has closed; start it again for another run"
-            raise RunnerClosed(msg)
-
-    def check_thread(self, key: object) -> None:
-        """Refuse what would touch the loop from another thread, before anything is touched.
-
-        Args:
-            key: of the call that is meant.
-
-        Raises:
-            RuntimeError: this is not the thread of the run's loop.
-        """
-        if threading.get_ident() != self._thread:
-            msg = (
-                f"runner {self._name!r} lives on another thread's loop, and this thread must not touch "
-                f"it (asked for {key!r}); go through that loop: trio.from_thread, anyio.from_thread or "
-                f"asyncio.run_coroutine_threadsafe"
-            )
-            raise RuntimeError(msg)
-
-    def submit(self, key: Hashable, call: Call) -> Slot[Any]:
-        """Check a call in, and let it wait for a carrier.
-
-        Args:
-            key: the key; `None` for a fresh one.
-            call: the call.
-
-        Returns:
-            the pending slot.
-
-        Raises:
-            RunnerClosed: the run takes no more calls.
-            KeyTaken: the key is there already.
-            TypeError: the key cannot be hashed.
-        """
-        slot = self.claim(key, call)
-        priority = call.wishes.priority
-        if priority or self._options.ageing is not None:
-            self.queue.push(slot, priority, self.backend.current_time())
-        else:
-            self.queue.push(slot)
-        self.carriers.fetch()
-        return slot
+    def let_go(self, guest: Guest) -> None:
+        """It has ended."""
+        self.carriers.let_go(guest)
 
     def cancel(self, slot: Slot[Any], origin: Origin, reason: str) -> bool:
         """Cancel a call: a pending one never starts, a running one is cancelled where it stands.
@@ -220,6 +164,7 @@ class Run:
         self.board.cancel(slot, origin, reason)
         if call is not None:
             self.queue.withdraw(call)
+            self.dependencies.discard(slot)
         return True
 
     async def call(self, slot: Slot[T]) -> T:
@@ -352,7 +297,7 @@ class Run:
         self.board.lose_reservations("the run has ended")
 
     def _shut_intake(self) -> None:
-        self._intake_open = False
+        self.intake.is_open = False
 
     def _sweep(self) -> None:
         self._give_up_reservations()

@@ -49,6 +49,8 @@ class KeyedTaskRunner(ReadableTaskRunner):
         on_collision: Literal["raise", "join"] = ...,
         timeout: float | None = ...,
         priority: float = ...,
+        after: Iterable[Hashable | Slot[Any]] = ...,
+        after_any_end: bool = ...,
     ) -> Slot[T]: ...
     @overload
     def submit_nowait(
@@ -59,6 +61,8 @@ class KeyedTaskRunner(ReadableTaskRunner):
         on_collision: Literal["raise", "join"] = ...,
         timeout: float | None = ...,
         priority: float = ...,
+        after: Iterable[Hashable | Slot[Any]] = ...,
+        after_any_end: bool = ...,
     ) -> Slot[T]: ...
     def submit_nowait(
         self,
@@ -68,6 +72,8 @@ class KeyedTaskRunner(ReadableTaskRunner):
         on_collision: Literal["raise", "join"] = "raise",
         timeout: float | None = None,
         priority: float = 0,
+        after: Iterable[Hashable | Slot[Any]] = (),
+        after_any_end: bool = False,
     ) -> Slot[Any]:
         """Check a call in under a key, without waiting; it runs when there is a place for it.
 
@@ -85,6 +91,10 @@ class KeyedTaskRunner(ReadableTaskRunner):
                 function in a thread ends as it ends.
             priority: of the calls that wait for a place, those with a higher one come first, equal ones
                 in the order of submission.
+            after: keys or slots of calls that must have COMPLETED before; reserved ones too, and slots
+                of other runners. When one of them ends otherwise, this call is CANCELLED at once, with
+                origin `upstream`. Until then it occupies no place.
+            after_any_end: run it when all of them have ended, however they did.
 
         Returns:
             the slot in which the outcome will land.
@@ -95,14 +105,16 @@ class KeyedTaskRunner(ReadableTaskRunner):
             RunnerClosed: the runner has closed, or is closing.
             TypeError: `call` is a coroutine object, an async generator or not callable; or the key
                 cannot be hashed.
-            ValueError: `on_collision` is neither of the two, `timeout` is negative, or a number is NaN.
+            UnknownKey: there is no call under one of the keys in `after`.
+            ValueError: `on_collision` is neither of the two, `timeout` is negative, a number is NaN, or
+                `after` closes a circle.
         """
         check_choice("on_collision", on_collision, ("raise", "join"))
         work = self._read(call, args, timeout, priority)
         run = self._running(key)
         if on_collision == "join" and (there := self._to_join(run, key)) is not None:
             return there
-        return run.submit(key, work)
+        return run.intake.submit(key, work, run.board.find_all(after), after_any_end=after_any_end)
 
     def reserve(self, key: Hashable) -> Slot[Any]:
         """Make a slot that may be waited for before its call is submitted.
@@ -123,7 +135,7 @@ class KeyedTaskRunner(ReadableTaskRunner):
             RunnerClosed: the runner has closed, or is closing.
             TypeError: the key cannot be hashed.
         """
-        return self._running(key).claim(key, None)
+        return self._running(key).intake.claim(key, None)
 
     @overload
     async def map(
@@ -197,7 +209,7 @@ class KeyedTaskRunner(ReadableTaskRunner):
         run = self._known(None)
         mapping = Mapping[Any, Any](run, fn, items, key)
         await run.home.pass_by()
-        run.check_intake(None)
+        run.intake.check(None)
         window = self._workers
         if return_outcomes:
             return await mapping.outcomes(window)
@@ -257,7 +269,7 @@ class KeyedTaskRunner(ReadableTaskRunner):
             RunnerClosed: it was started, and is not any more.
         """
         run = self._known(key)
-        run.check_intake(key)
+        run.intake.check(key)
         return run
 
     @staticmethod

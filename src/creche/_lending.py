@@ -75,16 +75,28 @@ def check_circle(carrier: Carrier, slot: Slot[Any]) -> None:
     Raises:
         RuntimeError: the call would wait for itself, through the calls in the message.
     """
-    chain, seen = [slot.key], {slot}
-    while True:
-        other = slot.carrying
+    came_from: dict[Slot[Any], Slot[Any] | None] = {slot: None}
+    stack = [slot]
+    while stack:
+        one = stack.pop()
+        other = one.carrying
         if other is carrier:
-            raise waits_for_itself(slot.key, chain)
-        if not isinstance(other, Carrier) or other.waits_for is None or other.waits_for in seen:
-            return
-        slot = other.waits_for
-        seen.add(slot)
-        chain.append(slot.key)
+            chain = [one]
+            while (before := came_from[chain[-1]]) is not None:
+                chain.append(before)
+            raise waits_for_itself(one.key, [link.key for link in reversed(chain)])
+        for following in _waited_for(one, other):
+            if following not in came_from:
+                came_from[following] = one
+                stack.append(following)
+
+
+def _waited_for(slot: Slot[Any], carrying: object) -> Sequence[Slot[Any]]:
+    """What a call cannot end before: what it waits for, or is to run after."""
+    if isinstance(carrying, Carrier):
+        return () if carrying.waits_for is None else (carrying.waits_for,)
+    call = slot.pending_call
+    return () if call is None else call.after
 
 
 def waits_for_itself(key: Hashable, chain: Sequence[Hashable]) -> RuntimeError:

@@ -125,7 +125,7 @@ class Mapping(Generic[Item, T]):
 
     def _submit(self, item: Item, arrivals: AsCompleted[T]) -> None:
         key = None if self._key is None else self._key(item)
-        slot: Slot[T] = self._run.submit(key, read_call(self._fn, (item,)))
+        slot: Slot[T] = self._run.intake.submit(key, read_call(self._fn, (item,)))
         self._index[slot] = len(self._results)
         self._results.append(_END)
         arrivals.add(slot)

@@ -61,6 +61,9 @@ class Queue:
             priority: the higher the sooner.
             now: in seconds; what is counted from does not matter.
         """
+        call = slot.pending_call
+        assert call is not None, slot
+        call.queued = True
         if self._ranked is None:
             if priority == 0 and self._ageing is None:
                 self._waiting.append(slot)
@@ -79,7 +82,7 @@ class Queue:
             slot = self._waiting.popleft() if self._ranked is None else heappop(self._ranked)[-1]
             call = slot.pending_call
             if call is not None:
-                call.taken = True
+                call.queued = False
                 return slot, call
             self._withdrawn -= 1
         if places is not None:
@@ -90,9 +93,9 @@ class Queue:
         """Note that this call has been settled before it ran.
 
         Args:
-            call: one that was pushed; nothing is to do if a carrier has it already.
+            call: nothing is to do if it is not in the queue.
         """
-        if call.taken:
+        if not call.queued:
             return
         self._withdrawn += 1
         if self._withdrawn > _FEW and 2 * self._withdrawn > len(self) + self._withdrawn:

@@ -144,7 +144,7 @@ class ReadableTaskRunner(BaseTaskRunner):
         run = self._known(key)
         slot = run.own(key)
         if not slot.done:
-            run.check_thread(key)
+            run.intake.check_thread(key)
         return run.cancel(slot, "cancel", reason)
 
     def forget(self, key: Hashable | Slot[Any]) -> None:

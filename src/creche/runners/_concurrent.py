@@ -74,6 +74,8 @@ class ConcurrentTaskRunner(KeyedTaskRunner):
         on_collision: Literal["raise", "join"] = ...,
         timeout: float | None = ...,
         priority: float = ...,
+        after: Iterable[Hashable | Slot[Any]] = ...,
+        after_any_end: bool = ...,
     ) -> Slot[T]: ...
     @overload
     async def submit(
@@ -84,6 +86,8 @@ class ConcurrentTaskRunner(KeyedTaskRunner):
         on_collision: Literal["raise", "join"] = ...,
         timeout: float | None = ...,
         priority: float = ...,
+        after: Iterable[Hashable | Slot[Any]] = ...,
+        after_any_end: bool = ...,
     ) -> Slot[T]: ...
     async def submit(
         self,
@@ -93,6 +97,8 @@ class ConcurrentTaskRunner(KeyedTaskRunner):
         on_collision: Literal["raise", "join"] = "raise",
         timeout: float | None = None,
         priority: float = 0,
+        after: Iterable[Hashable | Slot[Any]] = (),
+        after_any_end: bool = False,
     ) -> Slot[Any]:
         """Check a call in under a key; it runs when there is a place for it.
 
@@ -107,6 +113,8 @@ class ConcurrentTaskRunner(KeyedTaskRunner):
                 that is there.
             timeout: how many seconds the call may run, from its start; then it has FAILED.
             priority: calls with a higher one get a place first.
+            after: keys or slots of calls that must have COMPLETED before.
+            after_any_end: run it when all of them have ended, however they did.
 
         Returns:
             the slot in which the outcome will land.
@@ -117,7 +125,9 @@ class ConcurrentTaskRunner(KeyedTaskRunner):
             RunnerClosed: the runner has closed, or is closing.
             TypeError: `call` is a coroutine object, an async generator or not callable; or the key
                 cannot be hashed.
-            ValueError: `on_collision` is neither of the two, `timeout` is negative, or a number is NaN.
+            UnknownKey: there is no call under one of the keys in `after`.
+            ValueError: `on_collision` is neither of the two, `timeout` is negative, a number is NaN, or
+                `after` closes a circle.
         """
         await self._known(key).home.pass_by()
         return self.submit_nowait(
@@ -127,4 +137,6 @@ class ConcurrentTaskRunner(KeyedTaskRunner):
             on_collision=on_collision,
             timeout=timeout,
             priority=priority,
+            after=after,
+            after_any_end=after_any_end,
         )

@@ -8,11 +8,13 @@ Invariant: when `submit` returns, its slot is final.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable, Iterable
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from typing import Any, Literal, TypeVar, TypeVarTuple, final, overload
 
 from creche._base import TaskConcurrencyType
+from creche._call import Call
 from creche._events import Instrument
+from creche._hosting import Run
 from creche._keyed import DEFAULT_THREADS, KeyedTaskRunner
 from creche._options import check_choice, read_options
 from creche._slot import Slot
@@ -76,6 +78,8 @@ class SequentialTaskRunner(KeyedTaskRunner):
         on_collision: Literal["raise", "join"] = ...,
         timeout: float | None = ...,
         priority: float = ...,
+        after: Iterable[Hashable | Slot[Any]] = ...,
+        after_any_end: bool = ...,
     ) -> Slot[T]: ...
     @overload
     async def submit(
@@ -86,6 +90,8 @@ class SequentialTaskRunner(KeyedTaskRunner):
         on_collision: Literal["raise", "join"] = ...,
         timeout: float | None = ...,
         priority: float = ...,
+        after: Iterable[Hashable | Slot[Any]] = ...,
+        after_any_end: bool = ...,
     ) -> Slot[T]: ...
     async def submit(
         self,
@@ -95,6 +101,8 @@ class SequentialTaskRunner(KeyedTaskRunner):
         on_collision: Literal["raise", "join"] = "raise",
         timeout: float | None = None,
         priority: float = 0,
+        after: Iterable[Hashable | Slot[Any]] = (),
+        after_any_end: bool = False,
     ) -> Slot[Any]:
         """Run a call here and now; its slot is final when this returns.
 
@@ -110,6 +118,9 @@ class SequentialTaskRunner(KeyedTaskRunner):
                 that is there, once it is settled.
             timeout: how many seconds the call may run; then it has FAILED.
             priority: of no effect here, where the call need not wait for a place.
+            after: keys or slots of calls that must have COMPLETED before; it waits for those that have
+                not ended. A reserved key is refused: this submit might wait for ever.
+            after_any_end: run it when all of them have ended, however they did.
 
         Returns:
             the slot with the outcome.
@@ -120,18 +131,21 @@ class SequentialTaskRunner(KeyedTaskRunner):
             RunnerClosed: the runner has closed, or is closing.
             TypeError: `call` is a coroutine object, an async generator or not callable; or the key
                 cannot be hashed.
-            ValueError: `on_collision` is neither of the two, `timeout` is negative, or a number is NaN.
+            UnknownKey: there is no call under one of the keys in `after`.
+            ValueError: `on_collision` is neither of the two, `timeout` is negative, a number is NaN, or
+                `after` names a key that is only reserved.
         """
         check_choice("on_collision", on_collision, ("raise", "join"))
         work = self._read(call, args, timeout, priority)
         run = self._known(key)
         await run.home.pass_by()
-        run.check_intake(key)
+        run.intake.check(key)
         if on_collision == "join" and (there := self._to_join(run, key)) is not None:
             await there.wait(None)
             return there
-        slot = run.claim(key, work)
-        if not slot.done:  # an instrument that was told of it may have cancelled it
+        upstream = run.board.find_all(after)
+        slot = await self._when_ready(run, key, work, upstream, after_any_end=after_any_end)
+        if not slot.done:  # it was not cancelled on the way here
             onward = await run.carriers.carry_here(slot, work)
             if onward is not None:
                 try:
@@ -142,3 +156,44 @@ class SequentialTaskRunner(KeyedTaskRunner):
             return slot
         finally:
             del slot, work, call, args  # the traceback of a failure leads back to this frame
+
+    @staticmethod
+    async def _when_ready(
+        run: Run,
+        key: Hashable,
+        work: Call,
+        upstream: Sequence[Slot[Any]],
+        *,
+        after_any_end: bool,
+    ) -> Slot[Any]:
+        """Claim the key, and wait until the call may begin, or has been settled without.
+
+        Raises:
+            ValueError: one of the others is only reserved.
+        """
+        if not upstream:
+            return run.intake.claim(key, work)
+        reserved = next((slot.key for slot in upstream if slot.reserved), None)
+        if reserved is not None:
+            msg = (
+                f"call {key!r} cannot wait for {reserved!r}, which is only reserved: its submit might "
+                f"wait for ever; use submit_nowait, or submit {reserved!r} first"
+            )
+            raise ValueError(msg)
+        begin = run.backend.make_event()
+
+        def ready(_slot: Slot[Any], _work: Call) -> None:
+            begin.set()
+
+        slot = run.intake.submit(key, work, upstream, after_any_end=after_any_end, ready=ready)
+        wake = begin.set
+        if not slot.enroll(wake):
+            return slot
+        try:
+            await begin.wait()
+        except BaseException:
+            run.cancel(slot, "outer", "its submit was cancelled")
+            raise
+        finally:
+            slot.withdraw(wake)
+        return slot

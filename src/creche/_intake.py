@@ -1,0 +1,166 @@
+"""The intake of a run: where calls are checked in, under keys, as long as it is open.
+
+What it is for: refusing what comes too late, from the wrong thread, or would run after itself, before
+anything is touched; then claiming the key, and sending the call on its way.
+
+What it does not know: the order of closing, who carries calls out, flows.
+
+Invariant: what is refused has left nothing behind.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, final
+
+from ._board import Board
+from ._call import Call
+from ._carriers import Carriers
+from ._dependencies import Dependencies, Ready, find_circle
+from ._errors import RunnerClosed
+from ._halting import Halting
+from ._queue import Queue
+from ._slot import Slot
+
+
+@final
+class Intake:
+    """The intake of one run; made on the thread of its loop.
+
+    Attributes:
+        is_open: whether it takes calls, unless the run is halted.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        board: Board,
+        queue: Queue,
+        dependencies: Dependencies,
+        halting: Halting,
+        carriers: Carriers,
+        now: Callable[[], float],
+        *,
+        ageing: float | None,
+    ) -> None:
+        self.is_open = True
+        self._name = name
+        self._board = board
+        self._queue = queue
+        self._dependencies = dependencies
+        self._halting = halting
+        self._carriers = carriers
+        self._now = now
+        self._ageing = ageing
+        self._thread = threading.get_ident()
+
+    def claim(self, key: Hashable, call: Call | None) -> Slot[Any]:
+        """Check a call in, or reserve its key, while the intake is open.
+
+        Args:
+            key: the key; `None` for a fresh one.
+            call: the call; `None` to reserve the key only.
+
+        Returns:
+            the pending slot.
+
+        Raises:
+            RunnerClosed: the run takes no more calls.
+            KeyTaken: the key is there already.
+            TypeError: the key cannot be hashed.
+        """
+        self.check(key)
+        return self._board.claim(key, call)
+
+    def check(self, key: Hashable) -> None:
+        """Refuse what comes too late.
+
+        Args:
+            key: under which something was to be submitted.
+
+        Raises:
+            RunnerClosed: the run takes no more calls.
+            RuntimeError: this is not the thread of the run's loop.
+        """
+        self.check_thread(key)
+        halted = self._halting.halted
+        if halted is not None:
+            msg = f"cannot submit {key!r}: the runner is closing ({halted.reason})"
+            raise RunnerClosed(msg)
+        if not self.is_open:
+            msg = f"cannot submit {key!r}: the runner has closed; start it again for another run"
+            raise RunnerClosed(msg)
+
+    def check_thread(self, key: object) -> None:
+        """Refuse what would touch the loop from another thread, before anything is touched.
+
+        Args:
+            key: of the call that is meant.
+
+        Raises:
+            RuntimeError: this is not the thread of the run's loop.
+        """
+        if threading.get_ident() != self._thread:
+            msg = (
+                f"runner {self._name!r} lives on another thread's loop, and this thread must not touch "
+                f"it (asked for {key!r}); go through that loop: trio.from_thread, anyio.from_thread or "
+                f"asyncio.run_coroutine_threadsafe"
+            )
+            raise RuntimeError(msg)
+
+    def submit(
+        self,
+        key: Hashable,
+        call: Call,
+        after: Sequence[Slot[Any]] = (),
+        *,
+        after_any_end: bool = False,
+        ready: Ready | None = None,
+    ) -> Slot[Any]:
+        """Check a call in, and let it wait for a carrier.
+
+        Args:
+            key: the key; `None` for a fresh one.
+            call: the call.
+            after: slots that must have settled before.
+            after_any_end: whether it runs however those end, and not only when they complete.
+            ready: told when it may run; by default it waits for a place then.
+
+        Returns:
+            the slot, pending unless one of the others has failed already.
+
+        Raises:
+            RunnerClosed: the run takes no more calls.
+            KeyTaken: the key is there already.
+            TypeError: the key cannot be hashed.
+            ValueError: it would run after itself.
+        """
+        if after:
+            self._check_circle(key, after)
+        slot = self.claim(key, call)
+        ready = ready or self._enqueue
+        if slot.done:
+            return slot  # an instrument that was told of it has cancelled it
+        if after:
+            self._dependencies.hold(slot, call, after, ready, any_end=after_any_end)
+        else:
+            ready(slot, call)
+        return slot
+
+    def _check_circle(self, key: Hashable, after: Sequence[Slot[Any]]) -> None:
+        there = None if key is None else self._board.look_up(key)
+        circle = () if there is None else find_circle(there, after)
+        if circle:
+            chain = ", which is to run after ".join(repr(slot.key) for slot in circle)
+            msg = f"call {key!r} cannot run after {chain}: that is a circle; leave one of them out"
+            raise ValueError(msg)
+
+    def _enqueue(self, slot: Slot[Any], call: Call) -> None:
+        """The call waits for nothing but a place from now on."""
+        priority = call.wishes.priority
+        if priority or self._ageing is not None:
+            self._queue.push(slot, priority, self._now())
+        else:
+            self._queue.push(slot)
+        self._carriers.fetch()
