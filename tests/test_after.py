@@ -225,6 +225,23 @@ async def test_waiting_for_what_is_to_run_after_oneself(runner: ConcurrentTaskRu
             await slot
 
 
+async def test_waiting_for_the_end_of_a_diamond(runner: ConcurrentTaskRunner) -> None:
+    """It leads to one call by two ways, and is no circle."""
+
+    async def wait_for_last() -> Any:
+        return await runner.result("last")
+
+    async with runner.start():
+        runner.reserve("root")
+        for key in ("x", "y"):
+            runner.submit_nowait(key, give, after=["root"])
+        runner.submit_nowait("last", give, 7, after=["x", "y"])
+        slot = runner.submit_nowait("k", wait_for_last)
+        await settle_down()
+        runner.submit_nowait("root", give)
+        assert await slot == 7
+
+
 def states_of(after: dict[int, list[int]], failing: set[int]) -> dict[int, State]:
     """The slow, obvious model: a call is cancelled if anything before it did not complete."""
     states: dict[int, State] = {}

@@ -12,7 +12,7 @@ unless the wait was cancelled: then it goes on without.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, final
 
 from ._backend import Scope
@@ -32,6 +32,7 @@ class Carrier:
 
     Attributes:
         task: the task, only ever compared.
+        key: of the present call.
         place: where the body of the present call runs.
         handed: the call that an idle carrier is woken for; `None` when it is to end.
         waits_for: what the present call waits for now, without a time limit.
@@ -49,6 +50,7 @@ class Carrier:
         "_when_lent",
         "handed",
         "is_returning",
+        "key",
         "place",
         "task",
         "waits_for",
@@ -56,6 +58,7 @@ class Carrier:
 
     def __init__(self, task: object, when_lent: Callable[[], object]) -> None:
         self.task = task
+        self.key: Hashable = None
         self.place: Place = "loop"
         self.handed: tuple[Slot[Any], Call] | None = None
         self.waits_for: Slot[Any] | None = None
@@ -69,8 +72,9 @@ class Carrier:
         self._waiting = 0
         self._returners: list[Callable[[], object]] = []
 
-    def take(self, scope: Scope, place: Place) -> None:
+    def take(self, key: Hashable, scope: Scope, place: Place) -> None:
         """Begin with a call, whose body runs inside a scope."""
+        self.key = key
         self._scope = scope
         self._request = None
         self.place = place

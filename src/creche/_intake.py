@@ -89,7 +89,9 @@ class Intake:
             msg = f"cannot submit {key!r}: the runner is closing ({halted.reason})"
             raise RunnerClosed(msg)
         if not self.is_open:
-            msg = f"cannot submit {key!r}: the runner has closed; start it again for another run"
+            msg = (
+                f"cannot submit {key!r}: the runner takes no more calls; start it again for another run"
+            )
             raise RunnerClosed(msg)
 
     def check_thread(self, key: object) -> None:

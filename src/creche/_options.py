@@ -172,6 +172,20 @@ def check_priority(given: object) -> float:
     return given
 
 
+def check_reason(given: object) -> None:
+    """Check the reason of a cancellation.
+
+    Args:
+        given: what was passed.
+
+    Raises:
+        TypeError: it is no string.
+    """
+    if not isinstance(given, str):
+        msg = f"reason must be a string, for people to read, not {given!r}"
+        raise TypeError(msg)
+
+
 def check_instrument(given: object) -> None:
     """Check that somebody listens to something.
 

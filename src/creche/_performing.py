@@ -104,7 +104,7 @@ class Performer:
         came: Any = None
         raised: BaseException | None = None
         board.begin(slot, carrier)
-        carrier.take(scope, call.place)
+        carrier.take(slot.key, scope, call.place)
         try:
             with scope:
                 if board.announcer.hears:

@@ -11,16 +11,17 @@ Invariant: `_run` is the run that is going on, or the last one, whose slots stay
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 from outcome import Outcome
 
 from ._base import BaseTaskRunner
+from ._draining import drain, until_idle
 from ._errors import RunnerNotStarted
 from ._hosting import Run
-from ._options import Options, check_timeout
+from ._options import Options, check_reason, check_timeout
 from ._slot import Slot
 from ._statistics import Statistics
 from ._waiting import AsCompleted
@@ -138,14 +139,102 @@ class ReadableTaskRunner(BaseTaskRunner):
             RuntimeError: this is not the thread of the runner's loop.
             TypeError: the key cannot be hashed, or `reason` is no string.
         """
-        if not isinstance(reason, str):
-            msg = f"reason must be a string, not {reason!r}"
-            raise TypeError(msg)
+        check_reason(reason)
         run = self._known(key)
         slot = run.own(key)
         if not slot.done:
             run.intake.check_thread(key)
         return run.cancel(slot, "cancel", reason)
+
+    def cancel_matching(
+        self,
+        predicate: Callable[[Slot[Any]], object],
+        reason: str = "cancel_matching() was called",
+    ) -> list[Slot[Any]]:
+        """Cancel every open call, or reservation, that a function says yes to; see `cancel`.
+
+        Args:
+            predicate: handed each open slot, in the order of claiming.
+            reason: why, for people.
+
+        Returns:
+            the slots of what was cancelled.
+
+        Raises:
+            RunnerNotStarted: the runner was never started.
+            RuntimeError: this is not the thread of the runner's loop.
+            TypeError: `predicate` is not callable, or `reason` is no string.
+        """
+        if not callable(predicate):
+            msg = f"cancel_matching needs a function of a slot, not {predicate!r}"
+            raise TypeError(msg)
+        check_reason(reason)
+        run = self._known(None)
+        chosen = [slot for slot in run.board.open_slots() if predicate(slot)]
+        # Asked again for each: the end of one may be that of the next, which runs after it.
+        return [slot for slot in chosen if self.cancel(slot, reason)]
+
+    def cancel_all(self, reason: str = "cancel_all() was called") -> list[Slot[Any]]:
+        """Cancel every open call and reservation; the runner goes on taking calls. See `cancel`.
+
+        Args:
+            reason: why, for people.
+
+        Returns:
+            the slots of what was cancelled.
+
+        Raises:
+            RunnerNotStarted: the runner was never started.
+            RuntimeError: this is not the thread of the runner's loop.
+            TypeError: `reason` is no string.
+        """
+        return self.cancel_matching(lambda _: True, reason)
+
+    # Emptying --------------------------------------------------------------------------------------
+
+    async def until_idle(self) -> None:
+        """Wait until nothing is pending or running. A checkpoint; the runner goes on taking calls.
+
+        Reservations do not count. Cancelling the wait changes nothing else.
+
+        Raises:
+            RunnerNotStarted: the runner was never started.
+            RuntimeError: a call of the runner's asks, which would wait for itself.
+        """
+        await until_idle(self._known(None))
+
+    async def drain(self, timeout: float | None = None) -> list[Hashable]:
+        """Take no more calls, wait for those that there are, then cancel the rest. A checkpoint.
+
+        Reservations are given up at once. What is cut is CANCELLED with origin `closed`. When this
+        returns nothing is open; it may be called again. Cancelled, it leaves the intake closed.
+
+        Args:
+            timeout: how many seconds to wait before the rest is cancelled; `None` for no limit.
+
+        Returns:
+            the keys of what was cut, in the order of submission.
+
+        Raises:
+            RunnerNotStarted: the runner was never started.
+            RuntimeError: a call of the runner's asks, which would wait for itself.
+            TypeError: `timeout` is not a number.
+            ValueError: `timeout` is negative or NaN.
+        """
+        seconds = check_timeout(timeout)
+        return await drain(self._known(None), seconds)
+
+    async def aclose(self) -> list[Hashable]:
+        """Take no more calls, and cancel those that there are: ``drain(0)``.
+
+        Returns:
+            the keys of what was cut, in the order of submission.
+
+        Raises:
+            RunnerNotStarted: the runner was never started.
+            RuntimeError: a call of the runner's asks, which would wait for itself.
+        """
+        return await self.drain(0)
 
     def forget(self, key: Hashable | Slot[Any]) -> None:
         """Take a settled call off the board; its key is free again, and its slot goes on working.
