@@ -11,38 +11,37 @@ Invariant: nothing is polled; whoever settles the slot wakes the thread.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
-from contextvars import ContextVar
+from functools import partial
 from typing import Any, Protocol, final
 
 from ._carrier import Carrier
 from ._lending import check_circle
 from ._slot import Slot
 
-IN_THREAD: ContextVar[Slot[Any] | None] = ContextVar("creche call in thread", default=None)
-"""The call that the present worker thread carries out."""
-
 
 class CallersHome(Protocol):
     """The home of a call that waits in its thread."""
-
-    def note_wait(self, task: object, deadline: float | None) -> object:
-        """On the loop: the call of a task waits until then at most, or (`None`) has ended to."""
-        ...
 
     def hand_over(self, fn: Callable[[], object]) -> bool:
         """From any thread: have a function called on the loop; False when that has ended."""
         ...
 
 
-def block(slot: Slot[Any], timeout: float | None, caller: Slot[Any] | None, home: CallersHome) -> bool:
+def block(
+    slot: Slot[Any],
+    timeout: float | None,
+    caller: tuple[Slot[Any], list[Carrier]] | None,
+    home: CallersHome,
+) -> bool:
     """Block this thread, which runs no loop, until a slot is settled.
 
     Args:
         slot: what to wait for.
         timeout: seconds, checked already; `None` for no limit.
-        caller: the call that this thread carries out, if it does.
+        caller: the call that this thread carries out, if it does, and who carries it.
         home: where that one lives.
 
     Returns:
@@ -52,9 +51,12 @@ def block(slot: Slot[Any], timeout: float | None, caller: Slot[Any] | None, home
         RuntimeError: the call would wait for itself, for ever.
     """
     seconds = None if timeout is None else min(timeout, threading.TIMEOUT_MAX)
-    carrier = None if caller is None else caller.carrying
-    if caller is not None and isinstance(carrier, Carrier):
-        return _Waiting(slot, caller, carrier, home, is_timed=timeout is not None).block(seconds)
+    if caller is not None and caller[0].carrying is caller[1][0]:
+        waiting = _Waiting(slot, *caller, home, is_timed=timeout is not None)
+        try:
+            return waiting.block(seconds)
+        finally:
+            waiting.waker = None  # a ring, which would keep the slot
     settled = threading.Event()
     wake = settled.set
     if slot.enroll(wake):
@@ -67,48 +69,61 @@ def block(slot: Slot[Any], timeout: float | None, caller: Slot[Any] | None, home
 
 @final
 class _Waiting:
-    """One wait of a call, in its thread."""
+    """One wait of a call, in its thread.
+
+    Attributes:
+        waker: what the slot calls when it settles.
+    """
 
     def __init__(
         self,
         slot: Slot[Any],
         caller: Slot[Any],
-        carrier: Carrier,
+        carriers: list[Carrier],
         home: CallersHome,
         *,
         is_timed: bool,
     ) -> None:
         self._slot = slot
         self._caller = caller
-        self._carrier = carrier
+        self._carriers = carriers
         self._home = home
         self._is_timed = is_timed
         self._settled = threading.Event()
         self._back = threading.Event()
-        self._waker = self._arrive
+        self.waker: Callable[[], object] | None = self._arrive
+        # On the loop only. A wait may be over before it has begun there: it is begun by a message.
+        self._has_begun = False
+        self._is_over = False
 
     def block(self, seconds: float | None) -> bool:
+        wake = self.waker
+        assert wake is not None
+        own = self._carriers[0]
         if not self._is_timed:
-            check_circle(self._carrier, self._slot)
-        if not self._slot.enroll(self._waker):
-            return True
-        if not self._is_timed:
-            self._carrier.waits_for = self._slot
-        self._hand_over(self._begin)
-        self._settled.wait(seconds)
-        self._slot.withdraw(self._waker)
-        self._carrier.waits_for = None
-        if not self._settled.is_set() and not self._slot.done:
+            # Before the look: of two threads that would close a circle, one at least sees it.
+            own.waits_for = self._slot
+        try:
+            if not self._is_timed:
+                check_circle(self._carriers, self._slot)
+            if not self._slot.enroll(wake):
+                return True
+            self._hand_over(self._begin)
+            self._settled.wait(seconds)
+            self._slot.withdraw(wake)
+        finally:
+            own.waits_for = None
+        if self._settled.is_set():
+            self._back.wait()
+        else:
             self._hand_over(self._give_up)
-            return False
-        self._back.wait()
-        return True
+        return self._slot.done
 
     def _hand_over(self, step: Callable[[], object]) -> bool:
         """Take a step on the loop of the call, as long as that goes on."""
 
         def take() -> None:
-            if self._caller.carrying is self._carrier:
+            if self._caller.carrying is self._carriers[0]:
                 step()
             else:
                 self._back.set()  # it was left to itself
@@ -121,16 +136,40 @@ class _Waiting:
             self._back.set()
 
     def _begin(self) -> None:
+        if self._is_over:
+            return
+        self._has_begun = True
         if not self._is_timed:
-            self._home.note_wait(self._carrier.task, float("inf"))
-        self._carrier.begin_wait()
+            self._note(math.inf)
+        for carrier in self._carriers:
+            carrier.begin_wait()
 
     def _end(self) -> None:
-        if not self._is_timed:
-            self._home.note_wait(self._carrier.task, None)
-        self._carrier.end_wait()
-        if not self._carrier.when_back(self._back.set):
-            self._back.set()
+        if self._end_as(Carrier.end_wait):
+            self._wait_for_place(0)
 
     def _give_up(self) -> None:
-        self._carrier.give_up_wait()
+        self._end_as(Carrier.give_up_wait)
+
+    def _end_as(self, how: Callable[[Carrier], object]) -> bool:
+        """End the wait, unless it has ended, or never begun; whether it did."""
+        ends = self._has_begun and not self._is_over
+        self._is_over = True
+        if ends:
+            if not self._is_timed:
+                self._note(None)
+            for carrier in self._carriers:
+                how(carrier)
+        else:
+            self._back.set()
+        return ends
+
+    def _wait_for_place(self, number: int) -> None:
+        """One place after the other; then the thread goes on."""
+        for n, carrier in enumerate(self._carriers[number:], number):
+            if carrier.when_back(partial(self._wait_for_place, n)):
+                return
+        self._back.set()
+
+    def _note(self, deadline: float | None) -> None:
+        self._carriers[0].lender.note_wait(self._carriers[0].task, deadline)

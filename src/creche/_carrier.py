@@ -13,7 +13,7 @@ unless the wait was cancelled: then it goes on without.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Any, final
+from typing import Any, Protocol, final
 
 from ._backend import Scope
 from ._call import Call
@@ -23,7 +23,36 @@ from ._slot import Slot
 from ._states import Origin
 
 CARRIED: dict[object, Carrier] = {}
-"""Which task carries out a call now, of whatever run; by the task."""
+"""Who carries out a call in a task now, of whatever run; by the task. The innermost, if several do."""
+
+
+def carriers_in(task: object) -> list[Carrier]:
+    """Everybody who carries out a call in a task, the innermost first.
+
+    Args:
+        task: any task.
+
+    Returns:
+        nobody, if it is none that carries out calls.
+    """
+    found: list[Carrier] = []
+    carrier = CARRIED.get(task)
+    while carrier is not None:
+        found.append(carrier)
+        carrier = carrier.outer
+    return found
+
+
+class Lender(Protocol):
+    """Whose places a call may lend: the carriers of its run."""
+
+    def fetch(self) -> object:
+        """A place has come free."""
+        ...
+
+    def note_wait(self, task: object, deadline: float | None) -> object:
+        """The call of a task waits until then at most, or (`None`) does not wait any more."""
+        ...
 
 
 @final
@@ -35,6 +64,8 @@ class Carrier:
         key: of the present call.
         place: where the body of the present call runs.
         handed: the call that an idle carrier is woken for; `None` when it is to end.
+        outer: who carries out the call that the present one is carried out in, in the same task.
+        lender: told of places that are lent, and of waits.
         waits_for: what the present call waits for now, without a time limit.
         is_returning: whether a wait has ended, and the place is not back yet.
     """
@@ -47,23 +78,25 @@ class Carrier:
         "_scope",
         "_waiting",
         "_wake",
-        "_when_lent",
         "handed",
         "is_returning",
         "key",
+        "lender",
+        "outer",
         "place",
         "task",
         "waits_for",
     )
 
-    def __init__(self, task: object, when_lent: Callable[[], object]) -> None:
+    def __init__(self, task: object, lender: Lender) -> None:
         self.task = task
         self.key: Hashable = None
         self.place: Place = "loop"
         self.handed: tuple[Slot[Any], Call] | None = None
         self.waits_for: Slot[Any] | None = None
         self.is_returning = False
-        self._when_lent = when_lent
+        self.outer: Carrier | None = None
+        self.lender = lender
         self._wake: Callable[[], object] | None = None
         self._scope: Scope | None = None
         self._request: tuple[Origin, str] | None = None
@@ -142,10 +175,15 @@ class Carrier:
     def begin_wait(self) -> None:
         """A task of the call begins to wait for another call: the first one lends the place."""
         self._waiting += 1
-        if self._waiting == 1 and self._has_place and self._places is not None:
+        if self._places is None:
+            return
+        if self.is_returning:  # for another task, which goes on without
+            self._places.withdraw(self)
+            self._come_back()
+        elif self._waiting == 1 and self._has_place:
             self._has_place = False
             self._places.free()
-            self._when_lent()
+            self.lender.fetch()
 
     def end_wait(self) -> None:
         """What a task of the call waited for has settled: the last one asks for the place.
@@ -154,7 +192,7 @@ class Carrier:
         """
         self._waiting -= 1
         if self._waiting == 0 and not self._has_place and self._places is not None:
-            self._has_place = self._places.ask(self)
+            self._has_place = self._places.ask(self, returning=True)
             self.is_returning = not self._has_place
 
     def give_up_wait(self) -> None:

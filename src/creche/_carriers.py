@@ -117,23 +117,22 @@ class Carriers:
         self._look_for_stall()
 
     def note_wait(self, task: object, deadline: float | None) -> None:
-        """A task begins or ends to wait for a slot; heeded if it carries out a call.
+        """A task that carries out a call begins or ends to wait for a slot.
 
         Args:
-            task: any task.
+            task: the task.
             deadline: when the wait ends at the latest; `None` when it has ended.
         """
-        if task in self._waits:
-            self._waits[task] = _NO_WAIT if deadline is None else deadline
-            self._busy += 1 if deadline is None else -1
-            self._look_for_stall()
+        self._waits[task] = _NO_WAIT if deadline is None else deadline
+        self._busy += 1 if deadline is None else -1
+        self._look_for_stall()
 
     async def carry_here(self, slot: Slot[Any], call: Call) -> BaseException | None:
         """Carry a call out in the running task, which is not ours; see `Performer.perform`.
 
         A guest: the nursery neither waits for it nor cancels it, so that both are seen to here.
         """
-        carrier = Carrier(self._backend.current_task(), self.fetch)
+        carrier = Carrier(self._backend.current_task(), self)
         call.context.run(self._backend.join_lineage, self._lineage)
         # A call that another one submits is carried out in the very task of that one.
         nested = carrier.task in self._waits
@@ -202,7 +201,7 @@ class Carriers:
 
     async def _carry(self, work: Work | None) -> None:
         """The body of a carrier's task."""
-        carrier = Carrier(self._backend.current_task(), self.fetch)
+        carrier = Carrier(self._backend.current_task(), self)
         self._backend.join_lineage(self._lineage)
         places = self._queue.places
         streak = 0
@@ -279,7 +278,7 @@ class Carriers:
         own: bool,
     ) -> BaseException | None:
         self._waits[carrier.task] = _NO_WAIT
-        outer = CARRIED.get(carrier.task)
+        outer = carrier.outer = CARRIED.get(carrier.task)
         CARRIED[carrier.task] = carrier
         try:
             return await self._performer.perform(slot, call, carrier, in_own_task=own)

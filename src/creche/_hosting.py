@@ -70,7 +70,7 @@ class Run:
         threads: int,
     ) -> None:
         self.backend = backend
-        self.home = LoopHome(backend, self._note_wait)
+        self.home = LoopHome(backend)
         self._announcer = Announcer(options.instruments, self._note_crash)
         self.board = Board(
             self.home,
@@ -283,9 +283,6 @@ class Run:
         if any(isinstance(leaf, KeyboardInterrupt) for leaf in leaves(rest)):
             return "outer", "the body of the runner was interrupted"
         return "closed", f"the body of the runner raised {type(exc).__name__}"
-
-    def _note_wait(self, task: object, deadline: float | None) -> None:
-        self.carriers.note_wait(task, deadline)
 
     def _note_crash(self, exc: BaseException) -> None:
         """Code of the user's that we called raised Ctrl-C or the like: end the run, raise it then."""

@@ -12,37 +12,70 @@ Invariant: whoever has begun to wait has ended it, one way or another, when `par
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from contextvars import ContextVar
 from typing import Any, final
 
 from ._backend import Backend, Parkable
-from ._carrier import CARRIED, Carrier
+from ._carrier import CARRIED, Carrier, carriers_in
 from ._ki import protected
 from ._places import Places
 from ._slot import Slot
 
+IN_THREAD: ContextVar[tuple[Slot[Any], list[Carrier]] | None] = ContextVar(
+    "creche call in thread", default=None
+)
+"""The call that the present worker thread carries out, and whoever carries it, and what is around it."""
+
+
+def callers_here(backend: Backend) -> list[Carrier]:
+    """Who carries out the calls that the running task is part of, the innermost first.
+
+    Args:
+        backend: the loop's.
+
+    Returns:
+        nobody, if it is part of none.
+    """
+    if not CARRIED:
+        return []
+    found = [carrier for task in backend.lineage() for carrier in carriers_in(task)]
+    if not found and (of_thread := IN_THREAD.get()) is not None:
+        # A task that a thread has started on the loop, and waits for.
+        caller, callers = of_thread
+        return callers if caller.carrying is callers[0] else []
+    return found
+
 
 @protected
-async def park(backend: Backend, place: Parkable) -> None:
+async def park(backend: Backend, place: Parkable, seconds: float | None) -> None:
     """Park the running task; if it is part of a call, with the call's place lent.
 
     Args:
         backend: the loop's.
         place: what to wait for.
+        seconds: how long at most; `None` for no limit. It is not the limit of getting the place back.
     """
-    callers = [CARRIED[task] for task in backend.lineage() if task in CARRIED] if CARRIED else []
-    callers = [caller for caller in callers if caller.lends]
+    callers = [caller for caller in callers_here(backend) if caller.lends]
     if not callers:
-        await backend.park(place)
+        await _park(backend, place, seconds)
         return
     lent = _Lent(place, callers)
     try:
-        await backend.park(lent)
+        await _park(backend, lent, seconds)
     finally:
         lent.end()
     for caller in callers:
         # At once, unless somebody else has the place still.
         while caller.is_returning:
             await backend.park(_Back(caller))
+
+
+async def _park(backend: Backend, place: Parkable, seconds: float | None) -> None:
+    if seconds is None:
+        await backend.park(place)
+        return
+    with backend.open_scope(deadline=backend.current_time() + seconds):
+        await backend.park(place)
 
 
 async def enter(backend: Backend, places: Places) -> None:
@@ -65,11 +98,11 @@ async def enter(backend: Backend, places: Places) -> None:
         raise
 
 
-def check_circle(carrier: Carrier, slot: Slot[Any]) -> None:
+def check_circle(carriers: Sequence[Carrier], slot: Slot[Any]) -> None:
     """Refuse a wait without a time limit that would close a circle of such waits.
 
     Args:
-        carrier: whose call is about to wait.
+        carriers: of the call that is about to wait, and of those that it is carried out in.
         slot: for what.
 
     Raises:
@@ -80,7 +113,7 @@ def check_circle(carrier: Carrier, slot: Slot[Any]) -> None:
     while stack:
         one = stack.pop()
         other = one.carrying
-        if other is carrier:
+        if other in carriers:
             chain = [one]
             while (before := came_from[chain[-1]]) is not None:
                 chain.append(before)
@@ -121,14 +154,17 @@ class _Lent:
     """A thing to wait for, as those wait for it who lend their places."""
 
     def __init__(self, place: Parkable, callers: Sequence[Carrier]) -> None:
-        self._place = place
+        self._place: Parkable | None = place
         self._callers = callers
         self._wake: Callable[[], object] | None = None
         self._waits = False
-        self._waker = self._arrive  # one object: it is found again by its identity
+        # One object: it is found again by its identity.
+        self._waker: Callable[[], object] | None = self._arrive
 
     def enroll(self, wake: Callable[[], object]) -> bool:
         self._wake = wake
+        assert self._place is not None
+        assert self._waker is not None
         if not self._place.enroll(self._waker):
             return False
         self._waits = True
@@ -138,10 +174,13 @@ class _Lent:
 
     def withdraw(self, wake: Callable[[], object]) -> None:
         del wake
+        assert self._place is not None
+        assert self._waker is not None
         self._place.withdraw(self._waker)
 
     def end(self) -> None:
-        """If nothing has arrived, the wait was cancelled."""
+        """If nothing has arrived, the wait was cancelled. Nothing is held from here on."""
+        self._place = self._waker = self._wake = None  # they are a ring
         if self._waits:
             self._waits = False
             for caller in self._callers:

@@ -20,13 +20,12 @@ from typing import Any, cast, final
 from outcome import Error, Value
 
 from ._backend import Backend, Scope
-from ._blocking import IN_THREAD
 from ._board import Board
 from ._call import Call, run_in_context
 from ._capture import classify, fatal_part
 from ._carrier import Carrier
 from ._halting import SCOPE_CANCELLED, Halting
-from ._lending import enter
+from ._lending import IN_THREAD, callers_here, enter
 from ._places import Places
 from ._slot import Slot
 from ._states import State
@@ -159,7 +158,7 @@ class Performer:
             BaseException: what the call raised that is no `Exception`; it is raised where it happened.
         """
         board = self._board
-        carrier = Carrier(self._backend.current_task(), _nobody)
+        carrier = Carrier(self._backend.current_task(), _NOBODY)
         board.begin(slot, carrier)
         if board.announcer.hears:
             board.tell("call_admitted", slot, "loop")
@@ -245,27 +244,44 @@ class Performer:
         guard = backend.open_scope(shield=True)
         self._thread_guards[guard] = slot
         try:
-            body = partial(_captured, slot, call.fn, call.args)
+            body = partial(_captured, (slot, callers_here(backend)), call.fn, call.args)
             came = await backend.run_in_thread(body, f"creche {slot.key!r}", guard)
             return cast("Value[Any] | Error", came)
         finally:
             del self._thread_guards[guard]
 
 
-def _nobody() -> None:
-    """Is told of a place that is lent: an inline call has none."""
+@final
+class _Nobody:
+    """Has no places to lend: the lender of an inline call."""
+
+    def fetch(self) -> None:
+        """Nothing is lent."""
+
+    def note_wait(self, task: object, deadline: float | None) -> None:
+        """Nothing waits."""
+
+
+_NOBODY = _Nobody()
 
 
 def _itself(given: Any) -> Any:  # noqa: ANN401
     return given
 
 
-def _captured(slot: Slot[Any], fn: Callable[..., Any], args: tuple[Any, ...]) -> Value[Any] | Error:
+def _captured(
+    caller: tuple[Slot[Any], list[Carrier]],
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+) -> Value[Any] | Error:
     """What a plain function does, as an outcome: no transport ever carries its exceptions."""
-    IN_THREAD.set(slot)  # the thread runs in a copy of the context
+    token = IN_THREAD.set(caller)  # the thread runs in a copy of the context
     try:
         return Value(fn(*args))
     except BaseException as exc:  # noqa: BLE001 - handed over, whatever it is
         return Error(exc)
     finally:
-        del slot, fn, args  # see Performer.perform
+        IN_THREAD.reset(
+            token
+        )  # the context is held by frames of the thread's, and those by what it raised
+        del caller, fn, args, token  # see Performer.perform

@@ -31,12 +31,13 @@ class Places:
         taken: how many of them somebody has.
     """
 
-    __slots__ = ("_asking", "_limit", "taken")
+    __slots__ = ("_asking", "_limit", "_returning", "taken")
 
     def __init__(self, limit: int | None) -> None:
         self.taken = 0
         self._limit = math.inf if limit is None else limit
         self._asking: dict[Asking, None] = {}
+        self._returning: dict[Asking, None] = {}
 
     def take(self) -> bool:
         """Take a place; False when there is none."""
@@ -46,28 +47,31 @@ class Places:
         return True
 
     def free(self) -> None:
-        """Give a place back: to whoever has asked for one first, if somebody has."""
-        if self._asking:
-            asking = next(iter(self._asking))
-            del self._asking[asking]
+        """Give a place back: to who has lent one and wants it back, else to who has asked first."""
+        line = self._returning or self._asking
+        if line:
+            asking = next(iter(line))
+            del line[asking]
             asking.grant()
         else:
             self.taken -= 1
 
-    def ask(self, asking: Asking) -> bool:
+    def ask(self, asking: Asking, *, returning: bool = False) -> bool:
         """Take a place, or be granted one later, in the order of asking.
 
         Args:
             asking: who.
+            returning: whether it has lent its place, and comes before those who never had one.
 
         Returns:
             False when there is none yet.
         """
         if self.take():
             return True
-        self._asking[asking] = None
+        (self._returning if returning else self._asking)[asking] = None
         return False
 
     def withdraw(self, asking: Asking) -> None:
         """Ask no longer."""
         self._asking.pop(asking, None)
+        self._returning.pop(asking, None)

@@ -23,10 +23,10 @@ from typing import Any, Generic, Self, TypeVar, final
 
 from ._backend import Backend, Parkable
 from ._backends import any_loop_here, detect
-from ._blocking import IN_THREAD, block
-from ._carrier import CARRIED
+from ._blocking import block
+from ._carrier import carriers_in
 from ._ki import protected
-from ._lending import check_circle, park, waits_for_itself
+from ._lending import IN_THREAD, check_circle, park, waits_for_itself
 from ._slot import Slot
 
 T = TypeVar("T")
@@ -35,18 +35,13 @@ T = TypeVar("T")
 _YIELD_EVERY = 64
 
 
-def _nobody(task: object, deadline: float | None) -> None:
-    """Is told of waits once the run is over."""
-
-
 @final
 class LoopHome:
     """Where the slots of one run live: its loop, while that runs."""
 
-    __slots__ = ("_backend", "_credit", "_note_wait", "_post", "_thread")
+    __slots__ = ("_backend", "_credit", "_post", "_thread")
 
-    def __init__(self, backend: Backend, note_wait: Callable[[object, float | None], object]) -> None:
-        self._note_wait = note_wait
+    def __init__(self, backend: Backend) -> None:
         self._post = backend.poster()
         self._backend: Backend | None = backend
         self._thread = threading.get_ident()
@@ -55,15 +50,13 @@ class LoopHome:
     def leave(self) -> None:
         """The run is over: from now on its slots are read under any loop, or none."""
         self._backend = None
-        # A slot that outlives its run must not keep the run.
-        self._note_wait = _nobody
 
     def block(self, slot: Slot[Any], timeout: float | None, /) -> bool:
         """Block this thread, which runs no loop, until a slot is settled; see `_blocking.block`."""
-        caller = IN_THREAD.get()
-        home = self if caller is None else caller.home
+        of_thread = IN_THREAD.get()
+        home = self if of_thread is None else of_thread[0].home
         assert isinstance(home, LoopHome)
-        return block(slot, timeout, caller, home)
+        return block(slot, timeout, of_thread, home)
 
     def hand_over(self, fn: Callable[[], object]) -> bool:
         """From any thread: have a function called on the loop soon; False when that has ended."""
@@ -75,10 +68,6 @@ class LoopHome:
         except RuntimeError:
             return False
         return True
-
-    def note_wait(self, task: object, deadline: float | None) -> None:
-        """The call of a task waits until then at most, or (`None`) does not wait any more."""
-        self._note_wait(task, deadline)
 
     def in_loop(self) -> bool:
         """Whether this thread is running any event loop."""
@@ -115,36 +104,42 @@ class LoopHome:
         if slot.carried_by(task):
             raise waits_for_itself(slot.key, [slot.key])
         self._credit = _YIELD_EVERY
-        if timeout is None:
-            caller = CARRIED.get(task)
-            if caller is None:
-                await self.park(backend, slot)
-                return True
-            check_circle(caller, slot)
-            caller.waits_for = slot
-            try:
-                await self.park(backend, slot)
-            finally:
-                caller.waits_for = None
-            return True
-        with backend.open_scope(deadline=backend.current_time() + timeout):
-            await self.park(backend, slot)
+        carriers = carriers_in(task) if timeout is None else []
+        if carriers:
+            check_circle(carriers, slot)
+        for carrier in carriers:
+            carrier.waits_for = slot
+        try:
+            await self.park(backend, slot, timeout)
+        finally:
+            for carrier in carriers:
+                carrier.waits_for = None
         return slot.done
 
     @protected
-    async def park(self, backend: Backend, place: Parkable) -> None:
+    async def park(self, backend: Backend, place: Parkable, seconds: float | None = None) -> None:
         """Park the running task, and have it known meanwhile that its call waits for another.
 
         Args:
             backend: this run's.
             place: what to wait for.
+            seconds: how long at most; `None` for no limit.
         """
         task = backend.current_task()
-        self._note_wait(task, backend.current_effective_deadline())
+        lenders = {carrier.lender for carrier in carriers_in(task)}
+        if not lenders:
+            await park(backend, place, seconds)
+            return
+        deadline = backend.current_effective_deadline()
+        if seconds is not None:
+            deadline = min(deadline, backend.current_time() + seconds)
+        for lender in lenders:
+            lender.note_wait(task, deadline)
         try:
-            await park(backend, place)
+            await park(backend, place, seconds)
         finally:
-            self._note_wait(task, None)
+            for lender in lenders:
+                lender.note_wait(task, None)
 
     def here(self) -> Backend:
         """The backend to wait with, here and now.
@@ -196,6 +191,8 @@ class AsCompleted(Generic[T]):
                 self._backend = None
                 msg = f"call {slot.key!r} waits for itself, which would never end; leave its key out"
                 raise RuntimeError(msg)
+            if not slot.done:
+                self._check_home(slot)
         for slot in self._slots:
             self.add(slot)
         self._slots.clear()
@@ -252,6 +249,20 @@ class AsCompleted(Generic[T]):
 
     def __len__(self) -> int:
         return len(self._enrolled)
+
+    def _check_home(self, slot: Slot[T]) -> None:
+        """Refuse a slot that another thread's loop settles.
+
+        Raises:
+            RuntimeError: it is one.
+        """
+        home = slot.home
+        try:
+            assert isinstance(home, LoopHome)
+            home.here()
+        except RuntimeError:
+            self._backend = None
+            raise
 
     def next_nowait(self) -> Slot[T] | None:
         """The next slot that has settled, if one has that was not read yet. Not a checkpoint."""

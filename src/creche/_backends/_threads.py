@@ -28,7 +28,7 @@ class ThreadCall:
 
     def __init__(self, fn: Callable[[], Any]) -> None:
         self.came: Any = None
-        self._fn = fn
+        self._fn: list[Callable[[], Any]] = [fn]
         self._lock = threading.Lock()
         self._begun = self._ended = self._dropped = False
         self._when_ended: Callable[[], object] | None = None
@@ -39,12 +39,18 @@ class ThreadCall:
             if self._dropped:
                 return None
             self._begun = True
-        self.came = self._fn()  # it does not raise
-        with self._lock:
-            self._ended = True
-        if self._when_ended is not None:
-            self._when_ended()
-        return self.came
+        came = None
+        try:
+            # It does not raise. Nothing of ours holds it, or what came, when it has ended: an exception
+            # that came leads back to this frame.
+            self.came = came = self._fn.pop()()
+            with self._lock:
+                self._ended = True
+            if self._when_ended is not None:
+                self._when_ended()
+            return came
+        finally:
+            del self, came
 
     def has_begun(self) -> bool:
         """On the loop: whether the function was called; if it was not, it will not be any more."""

@@ -73,6 +73,7 @@ def _named(name: str, fn: Callable[[], Any]) -> Any:  # noqa: ANN401
         return fn()
     finally:
         thread.name = before
+        del fn  # what it raises leads back to this frame
 
 
 def _set_context(task: Task, context: Context) -> bool:

@@ -52,7 +52,12 @@ def run_beside(
         beside.end()
     except BaseException as exc:  # it comes out of the host, or here
         traceback = exc.__traceback__
-        beside.end(exc)
+        try:
+            beside.end(exc)
+        except KeyboardInterrupt as interrupt:
+            if not isinstance(exc, KeyboardInterrupt):
+                beside.end(interrupt)
+            raise
         if beside.error is None or beside.error is exc or not isinstance(exc, Exception):
             # Bare, and as it was raised here: the host has raised it too.
             exc.__traceback__ = traceback
@@ -71,8 +76,8 @@ class _Beside:
         self._name = name
         self._runner = runner
         self._backend = backend
-        self._opened = threading.Event()
-        self._ended = threading.Event()
+        self._opened = _Latch()
+        self._ended = _Latch()
         self._flow_run: FlowRun | None = None
         self._body_ended: Event | None = None
         self._body_raised: BaseException | None = None
@@ -100,6 +105,8 @@ class _Beside:
         The host leaves the runner as a body that ends, or raises, itself would; it decides what
         comes out in the end.
         """
+        if self._thread.ident is None:
+            return  # Ctrl-C came before there was a thread
         self._opened.wait()
         if self._flow_run is not None and self._body_ended is not None:
             if exc is not None:
@@ -144,3 +151,25 @@ class _Beside:
     def _raise_what_the_body_raised(self) -> None:
         if self._body_raised is not None:
             raise self._body_raised
+
+
+@final
+class _Latch:
+    """Something that happens once; its waiters cannot be torn by Ctrl-C, as those of an Event can.
+
+    An Event waits in Python code, and Ctrl-C inside that leaves its lock held for ever.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+        self._is_set = False
+
+    def set(self) -> None:
+        if not self._is_set:
+            self._is_set = True
+            self._lock.release()
+
+    def wait(self) -> None:
+        with self._lock:
+            pass
