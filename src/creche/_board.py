@@ -6,7 +6,8 @@ settling, whoever asked for it.
 
 What it does not know: loops, carriers, the order in which calls run.
 
-Invariant: a key is on the board at most once, and an open slot never leaves it.
+Invariant: a key is on the board at most once, and an open slot never leaves it, unless another call
+takes its key: then it is kept aside until it settles.
 """
 
 from __future__ import annotations
@@ -63,6 +64,8 @@ class Board:
         self._now = now
         self._retain = retain
         self._fresh = itertools.count(1)
+        # Open slots whose key is another call's by now.
+        self._aside: dict[Slot[Any], None] = {}
 
     def claim(self, key: Hashable, call: Call | None) -> Slot[Any]:
         """Hang a new slot under a key, or give a reserved one its call.
@@ -202,6 +205,8 @@ class Board:
             self._remember_unread(slot)
         if not self._retain:
             self.discard(slot)
+        if self._aside:
+            self._aside.pop(slot, None)
         return callbacks
 
     def cancel(self, slot: Slot[Any], origin: Origin, reason: str) -> None:
@@ -246,9 +251,17 @@ class Board:
         if self.slots.get(slot.key) is slot:
             del self.slots[slot.key]
 
+    def set_aside(self, slot: Slot[Any]) -> None:
+        """Free the key of a slot for another call; an open one stays with the run until it settles."""
+        self.discard(slot)
+        if slot.done:
+            slot.mark_read()
+        else:
+            self._aside[slot] = None
+
     def open_slots(self) -> list[Slot[Any]]:
         """Every slot that is not settled, in the order of claiming."""
-        return [slot for slot in self.slots.values() if not slot.done]
+        return [slot for slot in (*self._aside, *self.slots.values()) if not slot.done]
 
     def lose_reservations(self, why: str) -> None:
         """Settle what is reserved and was never filled.

@@ -12,7 +12,7 @@ anywhere then. News is heeded one after another, however long a chain is: nothin
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from traceback import format_exception_only
 from typing import Any, Protocol, final
@@ -53,7 +53,9 @@ class Held:
 
     __slots__ = ("any_end", "call", "is_guest", "missing", "ready", "slot")
 
-    def __init__(self, slot: Slot[Any], call: Call, ready: Ready, *, any_end: bool) -> None:
+    def __init__(
+        self, slot: Slot[Any], call: Call, ready: Ready, any_end: Collection[Slot[Any]]
+    ) -> None:
         self.slot = slot
         self.call = call
         self.ready = ready
@@ -82,8 +84,7 @@ class Dependencies:
         call: Call,
         after: Iterable[Slot[Any]],
         ready: Ready,
-        *,
-        any_end: bool,
+        any_end: Collection[Slot[Any]],
     ) -> None:
         """Hold a call until others have ended; if they have, it is ready at once, or cancelled.
 
@@ -92,9 +93,9 @@ class Dependencies:
             call: the call.
             after: what it is to run after.
             ready: told when it may run.
-            any_end: whether it runs however those end, and not only when they complete.
+            any_end: those of them that may end in any way, and need not complete.
         """
-        held = Held(slot, call, ready, any_end=any_end)
+        held = Held(slot, call, ready, any_end)
         upstream = list(dict.fromkeys(after))
         failed = next((one for one in upstream if self._is_bad(held, one)), None)
         if failed is not None:
@@ -161,7 +162,7 @@ class Dependencies:
 
     @staticmethod
     def _is_bad(held: Held, upstream: Slot[Any]) -> bool:
-        return upstream.done and upstream.state is not State.COMPLETED and not held.any_end
+        return upstream.done and upstream.state is not State.COMPLETED and upstream not in held.any_end
 
 
 def find_circle(slot: Slot[Any], after: Iterable[Slot[Any]]) -> Sequence[Slot[Any]]:

@@ -167,6 +167,25 @@ class Run:
             self.dependencies.discard(slot)
         return True
 
+    def make_way(self, key: Hashable) -> list[Slot[Any]]:
+        """Free a key for another call: cancel the one that is there.
+
+        Args:
+            key: any key.
+
+        Returns:
+            the slot that must settle first, if it is still open.
+
+        Raises:
+            TypeError: the key cannot be hashed.
+        """
+        there = None if key is None else self.board.look_up(key)
+        if there is None or there.reserved:
+            return []
+        self.cancel(there, "cancel", "another call took its place under its key")
+        self.board.set_aside(there)
+        return [] if there.done else [there]
+
     async def call(self, slot: Slot[T]) -> T:
         """Wait for a call as for a function: cancelled, it cancels the call and waits for its end.
 

@@ -11,7 +11,7 @@ Invariant: what is refused has left nothing behind.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from typing import Any, final
 
 from ._board import Board
@@ -117,7 +117,7 @@ class Intake:
         call: Call,
         after: Sequence[Slot[Any]] = (),
         *,
-        after_any_end: bool = False,
+        any_end: Collection[Slot[Any]] = (),
         ready: Ready | None = None,
     ) -> Slot[Any]:
         """Check a call in, and let it wait for a carrier.
@@ -126,7 +126,7 @@ class Intake:
             key: the key; `None` for a fresh one.
             call: the call.
             after: slots that must have settled before.
-            after_any_end: whether it runs however those end, and not only when they complete.
+            any_end: those of them that may end in any way, and need not complete.
             ready: told when it may run; by default it waits for a place then.
 
         Returns:
@@ -145,7 +145,7 @@ class Intake:
         if slot.done:
             return slot  # an instrument that was told of it has cancelled it
         if after:
-            self._dependencies.hold(slot, call, after, ready, any_end=after_any_end)
+            self._dependencies.hold(slot, call, after, ready, any_end)
         else:
             ready(slot, call)
         return slot

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Awaitable, Callable, Hashable, Iterable
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any, Literal, TypeVar, TypeVarTuple, final, overload
+from typing import Any, Literal, TypeVar, TypeVarTuple, final, get_args, overload
 
 from outcome import Outcome
 
@@ -21,7 +21,7 @@ from ._backends import detect
 from ._call import Call, Wishes, read_call
 from ._hosting import Run
 from ._mapping import Mapping
-from ._options import check_choice, check_priority, check_timeout
+from ._options import OnCollision, check_choice, check_priority, check_timeout
 from ._reading import ReadableTaskRunner
 from ._slot import Slot
 
@@ -46,7 +46,7 @@ class KeyedTaskRunner(ReadableTaskRunner):
         key: Hashable,
         call: Callable[[*Ts], Awaitable[T]],
         *args: *Ts,
-        on_collision: Literal["raise", "join"] = ...,
+        on_collision: OnCollision = ...,
         timeout: float | None = ...,
         priority: float = ...,
         after: Iterable[Hashable | Slot[Any]] = ...,
@@ -58,7 +58,7 @@ class KeyedTaskRunner(ReadableTaskRunner):
         key: Hashable,
         call: Callable[[*Ts], T],
         *args: *Ts,
-        on_collision: Literal["raise", "join"] = ...,
+        on_collision: OnCollision = ...,
         timeout: float | None = ...,
         priority: float = ...,
         after: Iterable[Hashable | Slot[Any]] = ...,
@@ -69,7 +69,7 @@ class KeyedTaskRunner(ReadableTaskRunner):
         key: Hashable,
         call: Callable[..., Any],
         *args: object,
-        on_collision: Literal["raise", "join"] = "raise",
+        on_collision: OnCollision = "raise",
         timeout: float | None = None,
         priority: float = 0,
         after: Iterable[Hashable | Slot[Any]] = (),
@@ -85,7 +85,8 @@ class KeyedTaskRunner(ReadableTaskRunner):
             call: what to call: a function, not what calling it gives.
             *args: its positional arguments; for keyword arguments use `functools.partial`.
             on_collision: what to do when the key is taken: `"raise"`, or `"join"` to hand back the slot
-                that is there, settled or not, in which case `call` is not used.
+                that is there, settled or not, in which case `call` is not used, or `"replace"` to cancel
+                the call that is there, and to run this one when that one has ended.
             timeout: how many seconds the call may run, from its start; then it is cancelled, and FAILED
                 with a `TimeoutError`. A value that it returns all the same counts, and a plain
                 function in a thread ends as it ends.
@@ -106,15 +107,18 @@ class KeyedTaskRunner(ReadableTaskRunner):
             TypeError: `call` is a coroutine object, an async generator or not callable; or the key
                 cannot be hashed.
             UnknownKey: there is no call under one of the keys in `after`.
-            ValueError: `on_collision` is neither of the two, `timeout` is negative, a number is NaN, or
+            ValueError: `on_collision` is none of the three, `timeout` is negative, a number is NaN, or
                 `after` closes a circle.
         """
-        check_choice("on_collision", on_collision, ("raise", "join"))
+        check_choice("on_collision", on_collision, get_args(OnCollision))
         work = self._read(call, args, timeout, priority)
         run = self._running(key)
         if on_collision == "join" and (there := self._to_join(run, key)) is not None:
             return there
-        return run.intake.submit(key, work, run.board.find_all(after), after_any_end=after_any_end)
+        upstream = run.board.find_all(after)
+        replaced = run.make_way(key) if on_collision == "replace" else []
+        any_end = upstream + replaced if after_any_end else replaced
+        return run.intake.submit(key, work, upstream + replaced, any_end=any_end)
 
     def reserve(self, key: Hashable) -> Slot[Any]:
         """Make a slot that may be waited for before its call is submitted.

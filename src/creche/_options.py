@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 from ._events import EVENT_NAMES
 
 OnError = Literal["collect", "cancel"]
-OnCollision = Literal["raise", "join"]
+OnCollision = Literal["raise", "join", "replace"]
 
 
 class Options(NamedTuple):

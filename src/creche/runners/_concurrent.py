@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar, TypeVarTuple, final, overload
 from creche._base import TaskConcurrencyType
 from creche._events import Instrument
 from creche._keyed import KeyedTaskRunner
-from creche._options import read_options
+from creche._options import OnCollision, read_options
 from creche._slot import Slot
 
 T = TypeVar("T")
@@ -71,7 +71,7 @@ class ConcurrentTaskRunner(KeyedTaskRunner):
         key: Hashable,
         call: Callable[[*Ts], Awaitable[T]],
         *args: *Ts,
-        on_collision: Literal["raise", "join"] = ...,
+        on_collision: OnCollision = ...,
         timeout: float | None = ...,
         priority: float = ...,
         after: Iterable[Hashable | Slot[Any]] = ...,
@@ -83,7 +83,7 @@ class ConcurrentTaskRunner(KeyedTaskRunner):
         key: Hashable,
         call: Callable[[*Ts], T],
         *args: *Ts,
-        on_collision: Literal["raise", "join"] = ...,
+        on_collision: OnCollision = ...,
         timeout: float | None = ...,
         priority: float = ...,
         after: Iterable[Hashable | Slot[Any]] = ...,
@@ -94,7 +94,7 @@ class ConcurrentTaskRunner(KeyedTaskRunner):
         key: Hashable,
         call: Callable[..., Any],
         *args: object,
-        on_collision: Literal["raise", "join"] = "raise",
+        on_collision: OnCollision = "raise",
         timeout: float | None = None,
         priority: float = 0,
         after: Iterable[Hashable | Slot[Any]] = (),
@@ -109,8 +109,8 @@ class ConcurrentTaskRunner(KeyedTaskRunner):
             key: the name of the call, unique in this run; `None` asks for a fresh one.
             call: what to call: a function, not what calling it gives.
             *args: its positional arguments; for keyword arguments use `functools.partial`.
-            on_collision: what to do when the key is taken: `"raise"`, or `"join"` to hand back the slot
-                that is there.
+            on_collision: what to do when the key is taken: `"raise"`; `"join"` to hand back the slot
+                that is there; `"replace"` to cancel the call that is there and run this one after it.
             timeout: how many seconds the call may run, from its start; then it has FAILED.
             priority: calls with a higher one get a place first.
             after: keys or slots of calls that must have COMPLETED before.
@@ -126,7 +126,7 @@ class ConcurrentTaskRunner(KeyedTaskRunner):
             TypeError: `call` is a coroutine object, an async generator or not callable; or the key
                 cannot be hashed.
             UnknownKey: there is no call under one of the keys in `after`.
-            ValueError: `on_collision` is neither of the two, `timeout` is negative, a number is NaN, or
+            ValueError: `on_collision` is none of the three, `timeout` is negative, a number is NaN, or
                 `after` closes a circle.
         """
         await self._known(key).home.pass_by()

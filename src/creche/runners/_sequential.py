@@ -9,14 +9,14 @@ Invariant: when `submit` returns, its slot is final.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
-from typing import Any, Literal, TypeVar, TypeVarTuple, final, overload
+from typing import Any, Literal, TypeVar, TypeVarTuple, final, get_args, overload
 
 from creche._base import TaskConcurrencyType
 from creche._call import Call
 from creche._events import Instrument
 from creche._hosting import Run
 from creche._keyed import DEFAULT_THREADS, KeyedTaskRunner
-from creche._options import check_choice, read_options
+from creche._options import OnCollision, check_choice, read_options
 from creche._slot import Slot
 
 T = TypeVar("T")
@@ -75,7 +75,7 @@ class SequentialTaskRunner(KeyedTaskRunner):
         key: Hashable,
         call: Callable[[*Ts], Awaitable[T]],
         *args: *Ts,
-        on_collision: Literal["raise", "join"] = ...,
+        on_collision: OnCollision = ...,
         timeout: float | None = ...,
         priority: float = ...,
         after: Iterable[Hashable | Slot[Any]] = ...,
@@ -87,7 +87,7 @@ class SequentialTaskRunner(KeyedTaskRunner):
         key: Hashable,
         call: Callable[[*Ts], T],
         *args: *Ts,
-        on_collision: Literal["raise", "join"] = ...,
+        on_collision: OnCollision = ...,
         timeout: float | None = ...,
         priority: float = ...,
         after: Iterable[Hashable | Slot[Any]] = ...,
@@ -98,7 +98,7 @@ class SequentialTaskRunner(KeyedTaskRunner):
         key: Hashable,
         call: Callable[..., Any],
         *args: object,
-        on_collision: Literal["raise", "join"] = "raise",
+        on_collision: OnCollision = "raise",
         timeout: float | None = None,
         priority: float = 0,
         after: Iterable[Hashable | Slot[Any]] = (),
@@ -114,8 +114,9 @@ class SequentialTaskRunner(KeyedTaskRunner):
             key: the name of the call, unique in this run; `None` asks for a fresh one.
             call: what to call: a function, not what calling it gives.
             *args: its positional arguments; for keyword arguments use `functools.partial`.
-            on_collision: what to do when the key is taken: `"raise"`, or `"join"` to hand back the slot
-                that is there, once it is settled.
+            on_collision: what to do when the key is taken: `"raise"`; `"join"` to hand back the slot
+                that is there, once it is settled; `"replace"` to cancel the call that is there, and
+                wait for its end.
             timeout: how many seconds the call may run; then it has FAILED.
             priority: of no effect here, where the call need not wait for a place.
             after: keys or slots of calls that must have COMPLETED before; it waits for those that have
@@ -132,10 +133,10 @@ class SequentialTaskRunner(KeyedTaskRunner):
             TypeError: `call` is a coroutine object, an async generator or not callable; or the key
                 cannot be hashed.
             UnknownKey: there is no call under one of the keys in `after`.
-            ValueError: `on_collision` is neither of the two, `timeout` is negative, a number is NaN, or
+            ValueError: `on_collision` is none of the three, `timeout` is negative, a number is NaN, or
                 `after` names a key that is only reserved.
         """
-        check_choice("on_collision", on_collision, ("raise", "join"))
+        check_choice("on_collision", on_collision, get_args(OnCollision))
         work = self._read(call, args, timeout, priority)
         run = self._known(key)
         await run.home.pass_by()
@@ -144,7 +145,10 @@ class SequentialTaskRunner(KeyedTaskRunner):
             await there.wait(None)
             return there
         upstream = run.board.find_all(after)
-        slot = await self._when_ready(run, key, work, upstream, after_any_end=after_any_end)
+        self._check_reserved(key, upstream)
+        replaced = run.make_way(key) if on_collision == "replace" else []
+        any_end = upstream + replaced if after_any_end else replaced
+        slot = await self._when_ready(run, key, work, upstream + replaced, any_end)
         if not slot.done:  # it was not cancelled on the way here
             onward = await run.carriers.carry_here(slot, work)
             if onward is not None:
@@ -163,29 +167,17 @@ class SequentialTaskRunner(KeyedTaskRunner):
         key: Hashable,
         work: Call,
         upstream: Sequence[Slot[Any]],
-        *,
-        after_any_end: bool,
+        any_end: Sequence[Slot[Any]],
     ) -> Slot[Any]:
-        """Claim the key, and wait until the call may begin, or has been settled without.
-
-        Raises:
-            ValueError: one of the others is only reserved.
-        """
+        """Claim the key, and wait until the call may begin, or has been settled without."""
         if not upstream:
             return run.intake.claim(key, work)
-        reserved = next((slot.key for slot in upstream if slot.reserved), None)
-        if reserved is not None:
-            msg = (
-                f"call {key!r} cannot wait for {reserved!r}, which is only reserved: its submit might "
-                f"wait for ever; use submit_nowait, or submit {reserved!r} first"
-            )
-            raise ValueError(msg)
         begin = run.backend.make_event()
 
         def ready(_slot: Slot[Any], _work: Call) -> None:
             begin.set()
 
-        slot = run.intake.submit(key, work, upstream, after_any_end=after_any_end, ready=ready)
+        slot = run.intake.submit(key, work, upstream, any_end=any_end, ready=ready)
         wake = begin.set
         if not slot.enroll(wake):
             return slot
@@ -197,3 +189,18 @@ class SequentialTaskRunner(KeyedTaskRunner):
         finally:
             slot.withdraw(wake)
         return slot
+
+    @staticmethod
+    def _check_reserved(key: Hashable, upstream: Sequence[Slot[Any]]) -> None:
+        """Refuse to wait for what nobody might ever submit.
+
+        Raises:
+            ValueError: one of the others is only reserved.
+        """
+        reserved = next((slot.key for slot in upstream if slot.reserved), None)
+        if reserved is not None:
+            msg = (
+                f"call {key!r} cannot wait for {reserved!r}, which is only reserved: its submit might "
+                f"wait for ever; use submit_nowait, or submit {reserved!r} first"
+            )
+            raise ValueError(msg)
