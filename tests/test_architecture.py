@@ -39,7 +39,7 @@ FLOORS: list[set[str]] = [
     {"_carriers", "_exit"},
     {"_intake"},
     {"_hosting"},  # one run
-    {"_base", "_mapping", "_draining"},
+    {"_base", "_mapping", "_draining", "_group"},
     {"_reading"},
     {"_keyed"},
     {"runners", "runners._concurrent", "runners._sequential"},

@@ -31,6 +31,7 @@ from ._errors import NotSettled as NotSettled
 from ._errors import RunnerClosed as RunnerClosed
 from ._errors import RunnerNotStarted as RunnerNotStarted
 from ._errors import UnknownKey as UnknownKey
+from ._group import Group as Group
 from ._slot import Slot as Slot
 from ._states import Origin as Origin
 from ._states import State as State
@@ -49,6 +50,7 @@ __all__ = [
     "ConcurrentTaskRunner",
     "Flow",
     "FlowDecorator",
+    "Group",
     "KeyTaken",
     "NotSettled",
     "Origin",

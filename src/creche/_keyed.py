@@ -19,6 +19,7 @@ from outcome import Outcome
 
 from ._backends import detect
 from ._call import Call, Wishes, read_call
+from ._group import Group, StopWhen, winner_of
 from ._hosting import Run
 from ._mapping import Mapping
 from ._options import OnCollision, check_choice, check_priority, check_timeout
@@ -218,6 +219,63 @@ class KeyedTaskRunner(ReadableTaskRunner):
         if return_outcomes:
             return await mapping.outcomes(window)
         return await mapping.values(window)
+
+    # Together --------------------------------------------------------------------------------------
+
+    def group(self, stop_when: StopWhen | None = None) -> Group:
+        """Submit calls that are awaited together and cancelled together.
+
+        ``async with runner.group() as g:``, and inside ``g.submit``, ``g.submit_nowait``, ``g.cancel``,
+        ``g.slots``. Leaving the block waits for the calls of the group, or cancels them if the block
+        raises; it raises nothing of the calls.
+
+        Args:
+            stop_when: `"first_success"`, `"first_failure"`, or a function that is handed each slot that
+                settles: when it holds, the rest of the group is cancelled.
+
+        Returns:
+            an async context manager, which gives the group.
+
+        Raises:
+            ValueError: `stop_when` is none of these.
+            RunnerNotStarted: the runner is not started.
+            RunnerClosed: the runner has closed, or is closing.
+        """
+        return Group(self, self._running(None), stop_when)
+
+    async def race(self, *calls: Callable[[], Awaitable[T]] | Callable[[], T]) -> T:
+        """Run calls beside each other, and give the value of the first that completes. A checkpoint.
+
+        The others are cancelled, and have ended, when it returns. Their keys are fresh, and leave the
+        board.
+
+        Args:
+            *calls: functions without arguments; for arguments use `functools.partial`.
+
+        Returns:
+            the value.
+
+        Raises:
+            ExceptionGroup: none has completed; with what each of them ended with.
+            ValueError: there is no call.
+            RunnerNotStarted: the runner is not started.
+            RunnerClosed: the runner has closed, or is closing.
+            TypeError: one of the calls cannot be called.
+        """
+        if not calls:
+            msg = "race needs at least one call"
+            raise ValueError(msg)
+        run = self._running(None)
+        group = Group(self, run, "first_success")
+        try:
+            async with group:
+                for call in calls:
+                    group.submit_nowait(None, call)
+            return winner_of(group).result()  # type: ignore[no-any-return]
+        finally:
+            for slot in group.slots.values():
+                slot.mark_read()
+                run.board.discard(slot)
 
     # For the runners on the next floor -------------------------------------------------------------
 
