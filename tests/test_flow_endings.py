@@ -274,9 +274,11 @@ def test_a_task_whose_dependency_is_of_a_flow_that_has_ended() -> None:
 def test_a_dependency_that_settles_when_the_flow_is_ending(backend: Any) -> None:
     """A task that has not begun then is dropped; its slot is final, and says why."""
     given: list[Any] = []
+    begun = threading.Event()
 
     @task
     async def at_last() -> int:
+        begun.set()
         try:
             await anyio.sleep_forever()
         except BaseException:
@@ -287,8 +289,7 @@ def test_a_dependency_that_settles_when_the_flow_is_ending(backend: Any) -> None
     def cut_short() -> None:
         upstream = at_last.submit()
         given.extend([upstream, add.submit(upstream, 1)])
-        while upstream.state is State.PENDING:
-            time.sleep(0.001)
+        begun.wait(10)
         raise LookupError
 
     with pytest.raises(LookupError):

@@ -11,11 +11,12 @@ Invariant: once a drain has begun, the intake stays closed, whatever becomes of 
 from __future__ import annotations
 
 from collections.abc import Hashable
+from functools import partial
 from typing import Any
 
 from ._hosting import Run
 from ._slot import Slot
-from ._waiting import AsCompleted
+from ._waiting import until_all_done
 
 
 async def until_idle(run: Run) -> None:
@@ -29,10 +30,7 @@ async def until_idle(run: Run) -> None:
     """
     _refuse_calls(run, "until_idle")
     await run.home.pass_by()
-    while open_calls := _open_calls(run):
-        async with AsCompleted[Any](run.home, open_calls) as arrivals:
-            async for _ in arrivals:
-                pass
+    await until_all_done(run.home, partial(_open_calls, run))
 
 
 async def drain(run: Run, seconds: float | None) -> list[Hashable]:

@@ -19,7 +19,7 @@ from ._errors import RunnerClosed
 from ._hosting import Run
 from ._slot import Slot
 from ._states import State
-from ._waiting import AsCompleted
+from ._waiting import until_all_done
 
 StopWhen = Literal["first_success", "first_failure"] | Callable[[Slot[Any]], object]
 
@@ -141,10 +141,10 @@ class Group:
             self._ended = self._ended or "the group has ended"
 
     async def _settle(self) -> None:
-        while open_slots := [slot for slot in self._slots.values() if not slot.done]:
-            async with AsCompleted[Any](self._run.home, open_slots) as arrivals:
-                async for _ in arrivals:
-                    pass
+        await until_all_done(self._run.home, self._open_slots)
+
+    def _open_slots(self) -> list[Slot[Any]]:
+        return [slot for slot in self._slots.values() if not slot.done]
 
     def _add(self, slot: Slot[Any]) -> Slot[Any]:
         self._slots[slot.key] = slot

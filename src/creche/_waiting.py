@@ -158,6 +158,19 @@ class LoopHome:
         return self._backend
 
 
+async def until_all_done(home: LoopHome, open_slots: Callable[[], Iterable[Slot[Any]]]) -> None:
+    """Wait until nothing is open any more, whatever comes meanwhile; one wake-up for many slots.
+
+    Args:
+        home: of the slots.
+        open_slots: what is open now; asked again when all of that has settled.
+    """
+    while slots := list(open_slots()):
+        async with AsCompleted(home, slots) as arrivals:
+            async for _ in arrivals:
+                pass
+
+
 @final
 class AsCompleted(Generic[T]):
     """Slots in the order in which they settle; see `ConcurrentTaskRunner.as_completed`.
