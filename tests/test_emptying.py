@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
+import trio
 
 from calls import Gate, fail, forever, give, settle_down
 from creche import ConcurrentTaskRunner, RunnerClosed, RunnerNotStarted, SequentialTaskRunner, State
@@ -183,3 +185,32 @@ async def test_bad_input(runner: ConcurrentTaskRunner, timeout: Any, error: type
         slot = runner.submit_nowait("k", give, 1)
         assert await slot == 1
         assert slot.state is State.COMPLETED
+
+
+@pytest.mark.usefixtures("real_time")
+@pytest.mark.parametrize("what", ["drain", "aclose", "until_idle"])
+async def test_the_loop_of_another_thread(runner: ConcurrentTaskRunner, what: str) -> None:
+    """It is refused before anything is done: the intake is open, and the calls go on."""
+
+    async def elsewhere() -> None:
+        with pytest.raises(RuntimeError, match="another thread's event loop"):
+            await getattr(runner, what)()
+
+    async with runner.start():
+        slot = runner.submit_nowait("k", forever)
+        await anyio.to_thread.run_sync(trio.run, elsewhere)
+        assert not slot.done
+        assert await runner.submit_nowait("l", give, 1) == 1
+        runner.cancel("k")
+
+
+async def test_a_guest_in_the_task_of_a_call(runner: ConcurrentTaskRunner) -> None:
+    """The message names the call of the runner that is asked, not the guest's."""
+    other = SequentialTaskRunner()
+
+    async def call() -> Any:
+        return (await other.submit("guest", runner.until_idle)).outcome
+
+    async with runner.start(), other.start():
+        outcome = await runner.submit_nowait("call", call)
+        assert "call 'call' cannot await until_idle" in str(outcome.error)

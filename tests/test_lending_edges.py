@@ -240,6 +240,31 @@ class TestInThreads:
             async with outer.start():
                 await outer.submit_nowait("host", host)
 
+    async def test_a_circle_through_a_guest_in_a_thread(self) -> None:
+        """The call that the guest is carried out in waits as well, and is found on the way."""
+        one, other = ConcurrentTaskRunner(), SequentialTaskRunner()
+        waits = threading.Event()
+
+        def guest() -> Any:
+            waits.set()
+            return one.slots["second"].result()
+
+        async def first() -> Any:
+            return (await other.submit("guest", guest)).result()
+
+        async def second() -> Any:
+            await anyio.to_thread.run_sync(waits.wait)
+            await anyio.sleep(0.05)
+            return await one.result("first")
+
+        with anyio.fail_after(10):
+            async with one.start(), other.start():
+                one.submit_nowait("first", first)
+                slot = one.submit_nowait("second", second)
+                with pytest.raises(RuntimeError, match="waits for itself through 'first'"):
+                    await slot
+                await one.wait("first")
+
     async def test_through_the_loop(self) -> None:
         """A thread that waits by `anyio.from_thread.run` lends its place, too."""
         runner = ConcurrentTaskRunner(1)

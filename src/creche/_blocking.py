@@ -17,7 +17,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol, final
 
-from ._carrier import Carrier
+from ._carrier import Carrier, with_outer
 from ._lending import check_circle
 from ._slot import Slot
 
@@ -99,10 +99,10 @@ class _Waiting:
     def block(self, seconds: float | None) -> bool:
         wake = self.waker
         assert wake is not None
-        own = self._carriers[0]
-        if not self._is_timed:
-            # Before the look: of two threads that would close a circle, one at least sees it.
-            own.waits_for = self._slot
+        waiting = [] if self._is_timed else with_outer(self._carriers[0])
+        # Before the look: of two threads that would close a circle, one at least sees it.
+        for carrier in waiting:
+            carrier.waits_for = self._slot
         try:
             if not self._is_timed:
                 check_circle(self._carriers, self._slot)
@@ -112,7 +112,8 @@ class _Waiting:
             self._settled.wait(seconds)
             self._slot.withdraw(wake)
         finally:
-            own.waits_for = None
+            for carrier in waiting:
+                carrier.waits_for = None
         if self._settled.is_set():
             self._back.wait()
         else:

@@ -35,8 +35,19 @@ def carriers_in(task: object) -> list[Carrier]:
     Returns:
         nobody, if it is none that carries out calls.
     """
+    return with_outer(CARRIED.get(task))
+
+
+def with_outer(carrier: Carrier | None) -> list[Carrier]:
+    """A carrier, and those whose calls its own is carried out in, in the same task.
+
+    Args:
+        carrier: the innermost.
+
+    Returns:
+        them, the innermost first.
+    """
     found: list[Carrier] = []
-    carrier = CARRIED.get(task)
     while carrier is not None:
         found.append(carrier)
         carrier = carrier.outer

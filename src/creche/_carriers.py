@@ -17,7 +17,7 @@ What a call leaves behind in the task, a lock that it holds for ever, say, is th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Any, final
 
 from ._backend import Backend, Event, Nursery
@@ -146,14 +146,6 @@ class Carriers:
                 self._waits[carrier.task] = _NO_WAIT
                 self._busy += 1
             self.let_go(carrier)
-
-    def call_of_this_task(self) -> tuple[Hashable] | None:
-        """The key, in a tuple, of the call that the running task is part of; `None` if of none here."""
-        for task in self._backend.lineage():
-            carrier = CARRIED.get(task)
-            if carrier is not None and task in self._waits:
-                return (carrier.key,)
-        return None
 
     def hold_open(self, guest: Guest) -> None:
         """Let the exit wait for something that goes on outside the nursery; a halt cancels it."""

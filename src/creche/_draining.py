@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from ._hosting import Run
+from ._lending import callers_here
 from ._slot import Slot
 from ._waiting import until_all_done
 
@@ -49,10 +50,10 @@ async def drain(run: Run, seconds: float | None) -> list[Hashable]:
     _refuse_calls(run, "drain")
     run.intake.is_open = False
     backend = run.backend
-    cut = {slot for slot in run.board.open_slots() if slot.reserved}
-    order = list(run.board.open_slots())
+    order = run.board.open_slots()
+    cut = {slot for slot in order if slot.reserved}
     for slot in order:
-        if slot in cut and not slot.done:
+        if slot in cut:
             run.cancel(slot, "closed", "the runner was drained before a call was submitted under it")
     if seconds is None:
         await until_idle(run)
@@ -72,10 +73,11 @@ def _open_calls(run: Run) -> list[Slot[Any]]:
 
 
 def _refuse_calls(run: Run, what: str) -> None:
-    key = run.carriers.call_of_this_task()
-    if key is not None:
-        msg = (
-            f"call {key[0]!r} cannot await {what} of its own runner, which would wait for the call; do "
-            f"it outside, in the block of the runner"
-        )
-        raise RuntimeError(msg)
+    """Refuse what would wait for itself, and what comes from another thread, before anything is done."""
+    for carrier in callers_here(run.home.here()):
+        if carrier.lender is run.carriers:
+            msg = (
+                f"call {carrier.key!r} cannot await {what} of its own runner, which would wait for the "
+                f"call; do it outside, in the block of the runner"
+            )
+            raise RuntimeError(msg)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Awaitable, Callable, Hashable, Iterable
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any, Literal, TypeVar, TypeVarTuple, final, get_args, overload
+from typing import Any, Literal, TypeVar, TypeVarTuple, final, overload
 
 from outcome import Outcome
 
@@ -22,7 +22,7 @@ from ._call import Call, Wishes, read_call
 from ._group import Group, StopWhen, winner_of
 from ._hosting import Run
 from ._mapping import Mapping
-from ._options import OnCollision, check_choice, check_priority, check_timeout
+from ._options import ON_COLLISION, OnCollision, check_choice, check_priority, check_timeout
 from ._reading import ReadableTaskRunner
 from ._slot import Slot
 
@@ -111,9 +111,12 @@ class KeyedTaskRunner(ReadableTaskRunner):
             ValueError: `on_collision` is none of the three, `timeout` is negative, a number is NaN, or
                 `after` closes a circle.
         """
-        check_choice("on_collision", on_collision, get_args(OnCollision))
+        check_choice("on_collision", on_collision, ON_COLLISION)
         work = self._read(call, args, timeout, priority)
-        run = self._running(key)
+        run = self._known(key)
+        if on_collision == "raise" and isinstance(after, tuple) and not after:
+            return run.intake.submit(key, work)  # the usual case; the intake looks whether it is open
+        run.intake.check(key)
         if on_collision == "join" and (there := self._to_join(run, key)) is not None:
             return there
         upstream = run.board.find_all(after)

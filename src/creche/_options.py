@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from ._events import EVENT_NAMES
 
 OnError = Literal["collect", "cancel"]
 OnCollision = Literal["raise", "join", "replace"]
+ON_COLLISION = get_args(OnCollision)
 
 
 class Options(NamedTuple):

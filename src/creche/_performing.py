@@ -281,7 +281,6 @@ def _captured(
     except BaseException as exc:  # noqa: BLE001 - handed over, whatever it is
         return Error(exc)
     finally:
-        IN_THREAD.reset(
-            token
-        )  # the context is held by frames of the thread's, and those by what it raised
+        # The context is held by frames of the thread's, and those by what the call raised.
+        IN_THREAD.reset(token)
         del caller, fn, args, token  # see Performer.perform

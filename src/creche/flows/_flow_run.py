@@ -42,12 +42,11 @@ class FlowRun:
 
     Attributes:
         name: the flow's.
-        one_by_one: whether its runner is a sequential one.
     """
 
     def __init__(self, name: str, run: Run, *, one_by_one: bool) -> None:
         self.name = name
-        self.one_by_one = one_by_one
+        self._one_by_one = one_by_one
         self._run = run
         self._home = threading.get_ident()
         self._portal = Portal(run.backend.poster())
@@ -76,7 +75,7 @@ class FlowRun:
         with self._numbering:
             key = f"{name}[{next(self._numbers[name])}]"
         slot = self._portal.call(partial(self._submit, key, fn, arguments))
-        if self.one_by_one and not self.on_loop:
+        if self._one_by_one and not self.on_loop:
             slot.block(None)
         return slot
 
@@ -127,10 +126,10 @@ class FlowRun:
         self._run.halting.halt("outer" if interrupted else "closed", reason)
 
     def _submit(self, key: str, fn: Callable[..., Any], arguments: Arguments) -> Slot[Any]:
-        upstream = list(dict.fromkeys(slots_in(arguments)))
+        upstream = list(slots_in(arguments))
         body = partial(_async_body if is_async_callable(fn) else _plain_body, fn)
         # A task that submits another under a sequential runner waits for it, and has the only place.
-        at_once = self._run.carriers.start_at_once if self.one_by_one and IN_TASK.get() else None
+        at_once = self._run.carriers.start_at_once if self._one_by_one and IN_TASK.get() else None
         return self._run.intake.submit(key, read_call(body, arguments), upstream, ready=at_once)
 
 

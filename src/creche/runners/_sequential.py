@@ -9,14 +9,14 @@ Invariant: when `submit` returns, its slot is final.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
-from typing import Any, Literal, TypeVar, TypeVarTuple, final, get_args, overload
+from typing import Any, Literal, TypeVar, TypeVarTuple, final, overload
 
 from creche._base import TaskConcurrencyType
 from creche._call import Call
 from creche._events import Instrument
 from creche._hosting import Run
 from creche._keyed import DEFAULT_THREADS, KeyedTaskRunner
-from creche._options import OnCollision, check_choice, read_options
+from creche._options import ON_COLLISION, OnCollision, check_choice, read_options
 from creche._slot import Slot
 
 T = TypeVar("T")
@@ -136,7 +136,7 @@ class SequentialTaskRunner(KeyedTaskRunner):
             ValueError: `on_collision` is none of the three, `timeout` is negative, a number is NaN, or
                 `after` names a key that is only reserved.
         """
-        check_choice("on_collision", on_collision, get_args(OnCollision))
+        check_choice("on_collision", on_collision, ON_COLLISION)
         work = self._read(call, args, timeout, priority)
         run = self._known(key)
         await run.home.pass_by()
