@@ -306,16 +306,20 @@ class TestInThreads:
     async def test_a_thread_that_is_back_comes_before_new_calls(self) -> None:
         """Also where only threads are limited."""
         runner = ConcurrentTaskRunner()
-        order: list[Any] = []
-        go_on = threading.Event()
+        begun: list[int] = []
+        may_end = [threading.Event() for _ in range(200)]
+        all_begun, back, may_go = threading.Event(), threading.Event(), threading.Event()
 
         def waits() -> None:
             box[0].result()
-            order.append("back")
+            back.set()
+            may_go.wait(10)
 
         def plain(n: int) -> None:
-            go_on.wait(10)
-            order.append(n)
+            begun.append(n)
+            if len(begun) == 40:
+                all_begun.set()
+            may_end[n].wait(10)
 
         box: list[Slot[Any]] = []
         gate = Gate()
@@ -325,12 +329,20 @@ class TestInThreads:
             await settle_down()
             for n in range(200):
                 runner.submit_nowait(n, plain, n)
-            await settle_down()
+            # The fortieth has the place of the one that waits, so that this one is lent by now.
+            assert await anyio.to_thread.run_sync(all_begun.wait, 10)
             gate.open.set()
             await runner.wait("gate")
             await settle_down()
-            go_on.set()
-        assert order.index("back") <= 80
+            assert (len(begun), back.is_set()) == (40, False)
+            # One place comes free, and 160 calls have waited for it longer than the one that is back.
+            may_end[begun[0]].set()
+            assert await anyio.to_thread.run_sync(back.wait, 10)
+            assert len(begun) == 40
+            may_go.set()
+            for event in may_end:
+                event.set()
+        assert len(begun) == 200
 
     async def test_the_slot_of_another_threads_loop(self) -> None:
         """`as_completed` refuses it, as waiting for it does; and may be entered without."""
