@@ -23,19 +23,24 @@ FLOORS: list[set[str]] = [
     {"_events"},
     {
         "_backend",
+        "_backends._limiters",
         "_backends._threads",
         "_call",
         "_capture",
-        "_options",
+        "_checks",
         "_places",
+        "_rates",
     },  # records and pure functions
+    {"_limits"},
+    {"_options"},
     {"_backends._trio", "_backends._asyncio", "_slot", "_announce"},
-    {"_backends", "_carrier", "_queue", "_board", "_portal"},
-    {"_lending"},  # waiting, from inside a call
+    {"_backends", "_carrier", "_lanes", "_board", "_portal"},
+    {"_queue"},
+    {"_lending", "_circles"},  # waiting, from inside a call
     {"_blocking"},
     {"_waiting", "_dependencies"},
     {"_halting"},
-    {"_performing"},  # one call
+    {"_performing", "_pacing"},  # one call
     {"_carriers", "_exit"},
     {"_intake"},
     {"_hosting"},  # one run

@@ -6,8 +6,9 @@ is cancelled, killed or raised; on trio, and the same under asyncio and uvloop.
 How the package is laid out, from the ground up; a file imports only what is below it:
 
     _errors _states _events _options _call _backend      words, tables, records: no state
-    _capture _slot _places _queue _board _dependencies    the parts of a run, without a loop
+    _capture _slot _board _dependencies                   the parts of a run, without a loop
     _backends/                                            trio and asyncio behind one record
+    _places _rates _limits _lanes _queue                  admission: what a call waits for
     _lending _blocking _waiting                           waiting for slots, on a loop and in threads
     _performing _carriers                                 carrying out one call, and call after call
     _intake _hosting                                      one run: where calls come in; open, close
@@ -32,6 +33,8 @@ from ._errors import RunnerClosed as RunnerClosed
 from ._errors import RunnerNotStarted as RunnerNotStarted
 from ._errors import UnknownKey as UnknownKey
 from ._group import Group as Group
+from ._limits import Limit as Limit
+from ._rates import Rate as Rate
 from ._slot import Slot as Slot
 from ._states import Origin as Origin
 from ._states import State as State
@@ -52,8 +55,10 @@ __all__ = [
     "FlowDecorator",
     "Group",
     "KeyTaken",
+    "Limit",
     "NotSettled",
     "Origin",
+    "Rate",
     "RunnerClosed",
     "RunnerNotStarted",
     "SequentialTaskRunner",

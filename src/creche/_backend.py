@@ -117,6 +117,9 @@ class Backend(NamedTuple):
         is_innermost: whether a nursery is the innermost of its task, as far as the loop tells.
         poster: called on the loop; gives a function that any thread may hand a callable to, to be
             called on the loop soon. It raises `RuntimeError` once the loop has ended.
+        adopt_limiter: check that a limiter object (the second argument) belongs to this loop, and see to
+            it that it does from now on; gives the exception by which it says that it has no token. It
+            raises `TypeError` for one of another loop's, with the name that is the first argument.
         run: open a loop in this thread, and run an async function in it to its end.
         make_event: an event to wait for; set on the loop's own thread.
     """
@@ -143,5 +146,6 @@ class Backend(NamedTuple):
     forget_native_cancels: Callable[[int], None]
     is_innermost: Callable[[Nursery], bool]
     poster: Callable[[], Callable[[Callable[[], object]], None]]
+    adopt_limiter: Callable[[str, Any], type[BaseException]]
     run: Callable[[Callable[[], Coroutine[Any, Any, Any]]], Any]
     make_event: Callable[[], Event]

@@ -129,6 +129,9 @@ class BaseTaskRunner(abc.ABC):
         """What makes two runners equal, and what a pickle carries."""
         return {name: value for name, value in vars(self).items() if name not in self._RUNTIME}
 
+    def __copy__(self) -> Self:
+        return self.duplicate()
+
     def __getstate__(self) -> dict[str, Any]:
         return self._settings()
 

@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any, Protocol, final
 
 from ._carrier import Carrier, with_outer
-from ._lending import check_circle
+from ._circles import check_circle
 from ._slot import Slot
 
 

@@ -30,10 +30,12 @@ class Wishes(NamedTuple):
     Attributes:
         timeout: how many seconds it may run; `None` for no limit.
         priority: calls with a higher one get a place first.
+        gates: the named limits that it needs.
     """
 
     timeout: float | None = None
     priority: float = 0
+    gates: tuple[Any, ...] = ()
 
 
 NO_WISHES = Wishes()

@@ -165,11 +165,22 @@ class Carrier:
         """Whether the call has, or has lent, a place."""
         return self._places is not None
 
+    @property
+    def is_bounded(self) -> bool:
+        """Whether the call has a place, and there are only so many."""
+        return self._places is not None and self._places.is_bounded
+
     def occupy(self, places: Places) -> None:
         """A place is this call's until `vacate`; it has been taken already."""
         self._places = places
         self._has_place = True
         self._waiting = 0
+
+    def join(self, places: Places) -> None:
+        """Places are limited from now on, while the call runs: it has one, unless it waits."""
+        self._places = places
+        self._has_place = self._waiting == 0
+        places.taken += self._has_place
 
     def vacate(self) -> None:
         """The call has ended, and gives its place back if it has it."""

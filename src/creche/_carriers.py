@@ -25,7 +25,9 @@ from ._board import Board
 from ._call import Call
 from ._carrier import CARRIED, Carrier
 from ._halting import SCOPE_CANCELLED, Guest, Halting
+from ._pacing import Pacer
 from ._performing import Performer
+from ._places import Places
 from ._queue import Queue
 from ._slot import Slot
 
@@ -82,6 +84,7 @@ class Carriers:
         self._held_open = False
         self._departure: Event | None = None
         self._lineage = backend.lineage()
+        self._pacer = Pacer(backend, nursery, queue, self.fetch, self._look_for_end)
 
     @property
     def idle(self) -> int:
@@ -89,10 +92,19 @@ class Carriers:
         return len(self._idle)
 
     def fetch(self) -> None:
-        """A call was queued, or a place came free: get a carrier to it, if it is its turn."""
-        work = self._next()
-        if work is None:
-            return
+        """A call was queued, or something came free: get a carrier to whatever can start now."""
+        if not self._queue.is_simple:
+            self.fetch_all()
+        elif (work := self._next()) is not None:
+            self._dispatch(work)
+
+    def fetch_all(self) -> None:
+        """Much may have come free at once."""
+        while (work := self._next()) is not None:
+            self._dispatch(work)
+        self._pacer.look()
+
+    def _dispatch(self, work: Work) -> None:
         context = work[1].context
         while self._idle:
             carrier, _ = self._idle.popitem()
@@ -104,6 +116,22 @@ class Carriers:
         self.live += 1
         self._backend.start_soon(self._nursery, context, self._carry, work, _TASK_NAME)
 
+    def resize(self, number: int | None) -> None:
+        """Let so many calls run at once from now on; `None` for no limit.
+
+        What runs goes on; above a lower limit nothing starts until enough calls have ended.
+        """
+        places = self._queue.places
+        if places is None and number is not None:
+            # Calls run that have none: those on the loop get one each now.
+            places = self._queue.places = Places(number)
+            for carrier in CARRIED.values():
+                if carrier.lender is self and not carrier.lends:
+                    carrier.join(places)
+        elif places is not None:
+            places.resize(number)
+        self.fetch_all()
+
     def leave(self) -> None:
         """Nobody waits idle from now on: a carrier that finds no call ends. For the host, inside."""
         self._leaving = True
@@ -113,8 +141,7 @@ class Carriers:
             if carrier.is_idle:
                 carrier.hand(None)
         self._hold_open_for_guests()
-        self._look_for_drained()
-        self._look_for_stall()
+        self._look_for_end()
 
     def note_wait(self, task: object, deadline: float | None) -> None:
         """A task that carries out a call begins or ends to wait for a slot.
@@ -206,6 +233,8 @@ class Carriers:
                     onward = await self._carry_if_wanted(slot, call, carrier)
                 finally:
                     work = None
+                    if call.wishes.gates:
+                        self._queue.end(slot, call.wishes.gates)
                     del slot, call  # see Performer.perform
                     carrier.vacate()
                     self._busy -= 1
@@ -222,12 +251,13 @@ class Carriers:
             self.live -= 1
             if self._halting.halted is None:
                 self.fetch()
-            self._look_for_drained()
-            self._look_for_stall()
+            self._look_for_end()
 
     async def _next_work(self, carrier: Carrier, streak: int) -> Work | None:
         backend = self._backend
         work = self._next()
+        if not self._queue.is_simple:
+            self.fetch()
         if work is not None:
             switched = backend.set_context(carrier.task, work[1].context)
             if switched or streak % _YIELD_EVERY == 0:
@@ -284,14 +314,19 @@ class Carriers:
                 self._busy += 1  # its thread was left to itself, and waits for ever
 
     def _next(self) -> Work | None:
-        work = self._queue.next()
+        queue = self._queue
+        work = queue.next() if queue.is_simple else queue.next(self._backend.current_time())
         if work is not None:
             self._busy += 1
         return work
 
+    def _look_for_end(self) -> None:
+        self._look_for_drained()
+        self._look_for_stall()
+
     def _look_for_drained(self) -> None:
-        """At the exit: without a call that runs, none can be submitted any more."""
-        if self._leaving and self.live == 0 and not self._held_open:
+        """At the exit: without a call that runs or will, none can be submitted any more."""
+        if self._leaving and self.live == 0 and not (self._held_open or self._pacer.is_waiting):
             self._when_drained()
 
     def _look_for_stall(self) -> None:
@@ -303,6 +338,7 @@ class Carriers:
         if (
             self._leaving
             and self._busy == 0
+            and not self._pacer.is_waiting
             and self._board.reserved
             and all(deadline >= self._deadline for deadline in self._waits.values())
             and not self._backend.have_children(self._waits)

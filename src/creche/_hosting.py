@@ -31,6 +31,7 @@ from ._exit import log_unread, raise_what_is_due
 from ._halting import Guest, Halting
 from ._intake import Intake
 from ._ki import protected
+from ._limits import Gate, Limit, Limiter
 from ._options import Options
 from ._performing import Performer
 from ._queue import Queue
@@ -53,6 +54,7 @@ class Run:
         dependencies: its pending calls that wait for others.
         home: through which its slots are waited for.
         slots: a read-only view of the board.
+        workers: how many calls may run at once; `None` for no limit.
     """
 
     halting: Halting
@@ -78,12 +80,17 @@ class Run:
             backend.current_time,
             retain=options.retain,
         )
-        self.queue = Queue(workers, ageing=options.ageing)
+        self.queue = Queue(
+            workers,
+            ageing=options.ageing,
+            rate=options.rate,
+            gates={name: _gate(name, limit, backend) for name, limit in options.limits},
+        )
         self.dependencies = Dependencies(self.board, self)
         self.slots = MappingProxyType(self.board.slots)
         self._name = name
         self._options = options
-        self._workers = workers
+        self.workers = workers
         self._threads = threads
         self._manager: AbstractAsyncContextManager[Any, bool | None] = backend.open_nursery()
         self._nursery: Any = None
@@ -165,7 +172,32 @@ class Run:
         if call is not None:
             self.queue.withdraw(call)
             self.dependencies.discard(slot)
+            if not self.queue.is_simple:
+                self.carriers.fetch()  # what was kept for it may let another start
         return True
+
+    def set_workers(self, number: int | None) -> None:
+        """Let so many calls run at once from now on."""
+        self.workers = number
+        self.carriers.resize(number)
+
+    def set_limit(self, name: str, size: int) -> None:
+        """Let so many calls have a named limit at once from now on.
+
+        Args:
+            name: of the limit.
+            size: checked already.
+
+        Raises:
+            ValueError: there is no such limit, or it is a limiter object.
+        """
+        (gate,) = self.queue.find_gates(None, [name])
+        if gate.limiter is not None:
+            msg = f"limit {name!r} is a limiter object, which others use, too; set its total_tokens"
+            raise ValueError(msg)
+        gate.resize(size)
+        self.queue.look_at(gate)
+        self.carriers.fetch()
 
     def make_way(self, key: Hashable) -> list[Slot[Any]]:
         """Free a key for another call: cancel the one that is there.
@@ -243,7 +275,7 @@ class Run:
             failed=counts[State.FAILED],
             cancelled=counts[State.CANCELLED],
             crashed=counts[State.CRASHED],
-            max_workers=self._workers,
+            max_workers=self.workers,
             carriers=self.carriers.live,
             carriers_idle=self.carriers.idle,
         )
@@ -323,5 +355,16 @@ class Run:
 
     def _tell(self, name: str) -> None:
         if self._announcer.hears:
-            event = RunnerEvent(self._name, self.backend.current_time(), self._workers)
+            event = RunnerEvent(self._name, self.backend.current_time(), self.workers)
             self._announcer.tell(name, event)
+
+
+def _gate(name: str, limit: Limit, backend: Backend) -> Gate:
+    """A named limit in use.
+
+    Raises:
+        TypeError: it is a limiter object of another loop's.
+    """
+    if not isinstance(limit.size, Limiter):
+        return Gate(name, limit)
+    return Gate(name, limit, backend.adopt_limiter(name, limit.size))

@@ -152,7 +152,9 @@ class Intake:
 
     def _check_circle(self, key: Hashable, after: Sequence[Slot[Any]]) -> None:
         there = None if key is None else self._board.look_up(key)
-        circle = () if there is None else find_circle(there, after)
+        # Nothing runs after what nobody waits for; without this look a chain of reserved keys that is
+        # filled from its beginning would be walked back at each step.
+        circle = () if there is None or not there.is_awaited else find_circle(there, after)
         if circle:
             chain = ", which is to run after ".join(repr(slot.key) for slot in circle)
             msg = f"call {key!r} cannot run after {chain}: that is a circle; leave one of them out"

@@ -19,10 +19,12 @@ from outcome import Outcome
 
 from ._backends import detect
 from ._call import Call, Wishes, read_call
+from ._checks import check_choice, check_priority, check_timeout
 from ._group import Group, StopWhen, winner_of
 from ._hosting import Run
+from ._limits import check_names
 from ._mapping import Mapping
-from ._options import ON_COLLISION, OnCollision, check_choice, check_priority, check_timeout
+from ._options import ON_COLLISION, OnCollision, check_picklable
 from ._reading import ReadableTaskRunner
 from ._slot import Slot
 
@@ -50,6 +52,7 @@ class KeyedTaskRunner(ReadableTaskRunner):
         on_collision: OnCollision = ...,
         timeout: float | None = ...,
         priority: float = ...,
+        limits: Iterable[str] = ...,
         after: Iterable[Hashable | Slot[Any]] = ...,
         after_any_end: bool = ...,
     ) -> Slot[T]: ...
@@ -62,6 +65,7 @@ class KeyedTaskRunner(ReadableTaskRunner):
         on_collision: OnCollision = ...,
         timeout: float | None = ...,
         priority: float = ...,
+        limits: Iterable[str] = ...,
         after: Iterable[Hashable | Slot[Any]] = ...,
         after_any_end: bool = ...,
     ) -> Slot[T]: ...
@@ -73,6 +77,7 @@ class KeyedTaskRunner(ReadableTaskRunner):
         on_collision: OnCollision = "raise",
         timeout: float | None = None,
         priority: float = 0,
+        limits: Iterable[str] = (),
         after: Iterable[Hashable | Slot[Any]] = (),
         after_any_end: bool = False,
     ) -> Slot[Any]:
@@ -93,6 +98,8 @@ class KeyedTaskRunner(ReadableTaskRunner):
                 function in a thread ends as it ends.
             priority: of the calls that wait for a place, those with a higher one come first, equal ones
                 in the order of submission.
+            limits: the names of the runner's limits that the call needs. It takes them all at once when
+                it starts, and has them until it has ended.
             after: keys or slots of calls that must have COMPLETED before; reserved ones too, and slots
                 of other runners. When one of them ends otherwise, this call is CANCELLED at once, with
                 origin `upstream`. Until then it occupies no place.
@@ -108,12 +115,14 @@ class KeyedTaskRunner(ReadableTaskRunner):
             TypeError: `call` is a coroutine object, an async generator or not callable; or the key
                 cannot be hashed.
             UnknownKey: there is no call under one of the keys in `after`.
-            ValueError: `on_collision` is none of the three, `timeout` is negative, a number is NaN, or
-                `after` closes a circle.
+            ValueError: `on_collision` is none of the three, `timeout` is negative, a number is NaN, the
+                runner has no limit of that name, or `after` closes a circle.
         """
         check_choice("on_collision", on_collision, ON_COLLISION)
         work = self._read(call, args, timeout, priority)
         run = self._known(key)
+        if limits != ():
+            self._need(run, key, work, limits)
         if on_collision == "raise" and isinstance(after, tuple) and not after:
             return run.intake.submit(key, work)  # the usual case; the intake looks whether it is open
         run.intake.check(key)
@@ -295,6 +304,10 @@ class KeyedTaskRunner(ReadableTaskRunner):
         exit_stack.push_async_exit(_Closing(run))
         run.announce()
 
+    def __getstate__(self) -> dict[str, Any]:
+        check_picklable(self._options)
+        return super().__getstate__()
+
     @property
     def _threads(self) -> int:
         """How many plain calls may be in threads at once."""
@@ -325,6 +338,17 @@ class KeyedTaskRunner(ReadableTaskRunner):
         if timeout is not None or priority != 0:
             work.wishes = Wishes(check_timeout(timeout), check_priority(priority))
         return work
+
+    @staticmethod
+    def _need(run: Run, key: Hashable, work: Call, limits: Iterable[str]) -> None:
+        """Note the named limits that a call needs.
+
+        Raises:
+            TypeError: `limits` is no list of names.
+            ValueError: the runner has no limit of that name.
+        """
+        gates = run.queue.find_gates(key, check_names(limits))
+        work.wishes = work.wishes._replace(gates=gates)
 
     def _running(self, key: Hashable) -> Run:
         """The run that takes calls.

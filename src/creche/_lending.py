@@ -11,7 +11,7 @@ Invariant: whoever has begun to wait has ended it, one way or another, when `par
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import Any, final
 
@@ -96,57 +96,6 @@ async def enter(backend: Backend, places: Places) -> None:
         else:
             places.withdraw(entrance)
         raise
-
-
-def check_circle(carriers: Sequence[Carrier], slot: Slot[Any]) -> None:
-    """Refuse a wait without a time limit that would close a circle of such waits.
-
-    Args:
-        carriers: of the call that is about to wait, and of those that it is carried out in.
-        slot: for what.
-
-    Raises:
-        RuntimeError: the call would wait for itself, through the calls in the message.
-    """
-    came_from: dict[Slot[Any], Slot[Any] | None] = {slot: None}
-    stack = [slot]
-    while stack:
-        one = stack.pop()
-        other = one.carrying
-        if other in carriers:
-            chain = [one]
-            while (before := came_from[chain[-1]]) is not None:
-                chain.append(before)
-            raise waits_for_itself(one.key, [link.key for link in reversed(chain)])
-        for following in _waited_for(one, other):
-            if following not in came_from:
-                came_from[following] = one
-                stack.append(following)
-
-
-def _waited_for(slot: Slot[Any], carrying: object) -> Sequence[Slot[Any]]:
-    """What a call cannot end before: what it waits for, or is to run after."""
-    if isinstance(carrying, Carrier):
-        return () if carrying.waits_for is None else (carrying.waits_for,)
-    call = slot.pending_call
-    return () if call is None else call.after
-
-
-def waits_for_itself(key: Hashable, chain: Sequence[Hashable]) -> RuntimeError:
-    """The error for a call that would wait for its own end.
-
-    Args:
-        key: the call's.
-        chain: the keys of what it would wait for, one after the other, itself last.
-
-    Returns:
-        the error.
-    """
-    through = "" if len(chain) == 1 else f" through {', '.join(map(repr, chain[:-1]))}"
-    return RuntimeError(
-        f"call {key!r} waits for itself{through}, which would never end; return its value instead, or "
-        f"wait from another task",
-    )
 
 
 @final

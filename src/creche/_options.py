@@ -1,24 +1,28 @@
-"""The settings of a runner as one frozen record, and the checks that options share.
+"""The settings of a runner as one frozen record.
 
 What it is for: an option is spelled, explained and checked once, here; runners hand the record on.
 
 What it does not know: what the settings do.
 
-Invariant: what `read_options` gives is valid. A check raises at the call that is wrong, and its
-message names the option, what was given, and what is allowed.
+Invariant: what `read_options` gives is valid.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, get_args
 
-from ._events import EVENT_NAMES
+from ._checks import check_choice, check_count, check_instrument, check_timeout
+from ._limits import Limit, Limiter, read_limits
+from ._rates import Rate, read_rate
 
 OnError = Literal["collect", "cancel"]
 OnCollision = Literal["raise", "join", "replace"]
 ON_COLLISION = get_args(OnCollision)
+
+NO_LIMITS: Mapping[str, Any] = MappingProxyType({})
 
 
 class Options(NamedTuple):
@@ -29,6 +33,8 @@ class Options(NamedTuple):
         on_error: `"collect"`: a call that fails stops nobody; `"cancel"`: the first failure cancels
             the rest, and the run raises an `ExceptionGroup`.
         ageing: after how many seconds of waiting a call gains one point of priority; `None`: never.
+        limits: the named limits.
+        rate: how many calls start in a time; `None` for no limit.
         retain: whether the outcome of a settled call can still be looked up by its key.
         instruments: who is told about what happens.
     """
@@ -36,6 +42,8 @@ class Options(NamedTuple):
     max_workers: int | None
     on_error: OnError
     ageing: float | None
+    limits: tuple[tuple[str, Limit], ...]
+    rate: Rate | None
     retain: bool
     instruments: tuple[Any, ...]
 
@@ -46,6 +54,8 @@ def read_options(
     on_error: OnError,
     retain: bool,
     ageing: float | None = None,
+    limits: Mapping[str, Any] = NO_LIMITS,
+    rate: Rate | float | None = None,
     instruments: Iterable[object],
 ) -> Options:
     """Check the options of a runner.
@@ -55,6 +65,8 @@ def read_options(
         on_error: what a call that fails means for the others.
         retain: whether settled calls stay on the board.
         ageing: after how many seconds of waiting a call gains one point of priority; `None`: never.
+        limits: each name with a number, a limiter object, a `Rate` or a `Limit`.
+        rate: a `Rate`, or a number of starts in a second; `None` for no limit.
         instruments: who is told about what happens.
 
     Returns:
@@ -80,125 +92,48 @@ def read_options(
     if seconds == 0:
         msg = "ageing must be more than 0 seconds, not 0; None turns it off"
         raise ValueError(msg)
-    return Options(max_workers, on_error, seconds, retain, listeners)
+    return Options(
+        max_workers=max_workers,
+        on_error=on_error,
+        ageing=seconds,
+        limits=tuple(read_limits(limits).items()),
+        rate=read_rate(rate),
+        retain=retain,
+        instruments=listeners,
+    )
 
 
-def check_count(option: str, given: object, *, cure: str, least: int = 1) -> int:
-    """Check an option that counts something.
-
-    Args:
-        option: its name.
-        given: what was passed.
-        cure: what the message says beside the rule.
-        least: the smallest number allowed.
-
-    Returns:
-        the number.
-
-    Raises:
-        TypeError: it is not a whole number.
-        ValueError: it is less than `least`.
-    """
-    if not isinstance(given, int) or isinstance(given, bool):
-        msg = f"{option} must be a whole number of at least {least}, not {given!r}; {cure}"
-        raise TypeError(msg)
-    if given < least:
-        msg = f"{option} must be at least {least}, not {given!r}; {cure}"
-        raise ValueError(msg)
-    return given
-
-
-def check_choice(option: str, given: object, allowed: tuple[str, ...]) -> None:
-    """Check an option that is one of a few words.
+def check_picklable(options: Options) -> None:
+    """Refuse to pickle what would not be the same afterwards, or cannot be pickled at all.
 
     Args:
-        option: its name.
-        given: what was passed.
-        allowed: the words.
+        options: the settings of a runner.
 
     Raises:
-        ValueError: it is none of them.
+        TypeError: a limit is a limiter object, or an instrument refuses; with its name.
     """
-    if not isinstance(given, str) or given not in allowed:
-        words = " or ".join(repr(word) for word in allowed)
-        msg = f"{option} must be {words}, not {given!r}"
-        raise ValueError(msg)
-
-
-def check_timeout(given: object, option: str = "timeout") -> float | None:
-    """Check a number of seconds to wait.
-
-    Args:
-        given: what was passed.
-        option: its name.
-
-    Returns:
-        the seconds; `None` for no limit, also when infinity was passed.
-
-    Raises:
-        TypeError: it is neither a number nor `None`.
-        ValueError: it is negative or NaN.
-    """
-    if given is None:
-        return None
-    if not isinstance(given, (int, float)) or isinstance(given, bool):
-        msg = f"{option} must be a number of seconds, or None for no limit, not {given!r}"
-        raise TypeError(msg)
-    if not given >= 0:  # NaN is not, either
-        msg = f"{option} must be 0 seconds or more, not {given!r}; None means no limit"
-        raise ValueError(msg)
-    # Seconds beyond what a float can hold are no limit either.
-    return None if given > sys.float_info.max else float(given)
-
-
-def check_priority(given: object) -> float:
-    """Check a priority.
-
-    Args:
-        given: what was passed.
-
-    Returns:
-        the number.
-
-    Raises:
-        TypeError: it is not a number.
-        ValueError: it is NaN.
-    """
-    if not isinstance(given, (int, float)) or isinstance(given, bool):
-        msg = f"priority must be a number, the higher the sooner, not {given!r}; the default is 0"
-        raise TypeError(msg)
-    if given != given:  # noqa: PLR0124 - NaN, and nothing else
-        msg = "priority must be a number that can be compared, not NaN; the default is 0"
-        raise ValueError(msg)
-    return given
-
-
-def check_reason(given: object) -> None:
-    """Check the reason of a cancellation.
-
-    Args:
-        given: what was passed.
-
-    Raises:
-        TypeError: it is no string.
-    """
-    if not isinstance(given, str):
-        msg = f"reason must be a string, for people to read, not {given!r}"
-        raise TypeError(msg)
-
-
-def check_instrument(given: object) -> None:
-    """Check that somebody listens to something.
-
-    Args:
-        given: what was passed as an instrument.
-
-    Raises:
-        TypeError: it is a class, or has none of the methods of an instrument.
-    """
-    if isinstance(given, type):
-        msg = f"an instrument must be an object, not the class {given.__name__}; call it first"
-        raise TypeError(msg)
-    if not any(callable(getattr(given, name, None)) for name in EVENT_NAMES):
-        msg = f"{given!r} is not an instrument: it has none of the methods {', '.join(EVENT_NAMES)}"
-        raise TypeError(msg)
+    for name, limit in options.limits:
+        if isinstance(limit.size, Limiter):
+            msg = (
+                f"limit {name!r} is a limiter object, and a pickle of that is another limiter; give the "
+                f"runner a number, or make the runner where it is used"
+            )
+            raise TypeError(msg)
+    # Who pickles us is not known here: what one of the two can do is let through.
+    loaded = [sys.modules[name] for name in ("pickle", "cloudpickle") if name in sys.modules]
+    picklers: list[Callable[[object], object]] = [module.dumps for module in loaded]
+    for instrument in options.instruments:
+        refused: Exception | None = None
+        for dumps in picklers:
+            try:
+                dumps(instrument)
+            except Exception as exc:  # noqa: BLE001 - its state is the user's, and may raise anything
+                refused = exc
+            else:
+                break
+        else:
+            msg = (
+                f"instrument {instrument!r} of the runner cannot be pickled ({refused}); give it a "
+                f"__getstate__, or pickle the runner without it"
+            )
+            raise TypeError(msg) from refused

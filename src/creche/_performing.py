@@ -220,7 +220,7 @@ class Performer:
     ) -> Value[Any] | Error:
         """A plain call: in a thread, and if it gives an awaitable, that on the loop."""
         try:
-            if carrier.lends:  # it has a place, and so many threads there may be
+            if carrier.is_bounded:  # it has a place, and so many threads there may be
                 came = await self._in_thread(slot, call)
             else:
                 await enter(self._backend, self._threads)

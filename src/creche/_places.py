@@ -5,7 +5,8 @@ call lends its place meanwhile, and takes it back before any new call begins.
 
 What it does not know: calls, loops. Whoever asks is granted a place by a method of its own.
 
-Invariant: `taken` counts the places that somebody has; it exceeds the limit never. Whoever has asked
+Invariant: `taken` counts the places that somebody has; it exceeds the limit only after that was
+lowered, until as many have come free. Whoever has asked
 is granted a place once, or has withdrawn.
 """
 
@@ -39,6 +40,22 @@ class Places:
         self._asking: dict[Asking, None] = {}
         self._returning: dict[Asking, None] = {}
 
+    def resize(self, limit: int | None) -> None:
+        """Have so many places from now on; whoever has one keeps it.
+
+        Args:
+            limit: how many; `None` for no limit.
+        """
+        self._limit = math.inf if limit is None else limit
+        while self.taken < self._limit and (self._returning or self._asking):
+            self.taken += 1
+            self._pass_on()
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether there is a limit."""
+        return self._limit < math.inf
+
     def take(self) -> bool:
         """Take a place; False when there is none."""
         if self.taken >= self._limit:
@@ -48,13 +65,16 @@ class Places:
 
     def free(self) -> None:
         """Give a place back: to who has lent one and wants it back, else to who has asked first."""
-        line = self._returning or self._asking
-        if line:
-            asking = next(iter(line))
-            del line[asking]
-            asking.grant()
+        if self.taken <= self._limit and (self._returning or self._asking):
+            self._pass_on()
         else:
             self.taken -= 1
+
+    def _pass_on(self) -> None:
+        line = self._returning or self._asking
+        asking = next(iter(line))
+        del line[asking]
+        asking.grant()
 
     def ask(self, asking: Asking, *, returning: bool = False) -> bool:
         """Take a place, or be granted one later, in the order of asking.

@@ -1,14 +1,19 @@
 """Admission: which pending call runs next, and whether there is a place for it.
 
-What it is for: the carriers ask `next`, and tell when a place is free again; nothing else decides.
-Named limits, rates and dependencies belong here when they come.
+What it is for: the carriers ask `next`, and tell when a place or a limit is free again; nothing else
+decides.
 
 What it does not know: loops, clocks, tasks. It is plain state; `now` is an argument. Without priorities
-it costs a deque and an integer.
+and limits it costs a deque and an integer.
 
-Invariant: a call that it hands out has a place, if places are limited. Of two calls that wait, the one
-with the higher priority comes first, and of equal ones the one that was pushed first; a call
-that was cancelled while it waited is passed over, and such leftovers never outnumber those that wait.
+Invariant: a call that it hands out has a place, if places are limited, and all the named limits that it
+needs. Of two calls that need the same, the one with the higher priority comes first, and of equal
+ones the one that was pushed first; a call that was cancelled while it waited is passed over, and such
+leftovers never outnumber those that wait.
+
+A call that needs a limit which is short is passed over by those that do not need it. From then on that
+limit is kept for it: no later call takes it. So a call that needs several limits, and finds now the
+one short, now the other, is passed at most as often as they had anything left, and never starves.
 
 With ageing, a call gains one point of priority for each so many seconds that it waits. All gain alike,
 so that the order of two calls never changes while they wait: it is that of the times at which they
@@ -17,18 +22,23 @@ would reach any given priority.
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from heapq import heapify, heappop, heappush
+from collections.abc import Iterable, Mapping
+from heapq import heappop, heappush
 from itertools import count
+from types import MappingProxyType
 from typing import Any, final
 
 from ._call import Call
+from ._lanes import FEW, Lane
+from ._limits import Gate
 from ._places import Places
+from ._rates import Bucket, Rate
 from ._slot import Slot
 from ._states import State
 
-# Below this many leftovers a sweep costs more than it frees. Arbitrary.
-_FEW = 32
+NO_GATES: Mapping[str, Gate] = MappingProxyType({})
 
 
 @final
@@ -37,21 +47,80 @@ class Queue:
 
     Attributes:
         places: those of the calls that run, or are on their way to a carrier; `None` for no limit.
+        gates: the named limits.
+        is_simple: whether all that a call may wait for is a place: what comes free then serves one.
+        wakes_at: when `next` may have something that it did not have when last asked, though nothing
+            else happens; infinity if it will not.
     """
 
-    __slots__ = ("_ageing", "_numbers", "_ranked", "_waiting", "_withdrawn", "places")
+    __slots__ = (
+        "_ageing",
+        "_bucket",
+        "_lanes",
+        "_listed",
+        "_numbers",
+        "_timed",
+        "_waiting",
+        "_withdrawn",
+        "gates",
+        "is_simple",
+        "places",
+        "wakes_at",
+    )
 
-    def __init__(self, max_workers: int | None, *, ageing: float | None = None) -> None:
+    def __init__(
+        self,
+        max_workers: int | None,
+        *,
+        ageing: float | None = None,
+        rate: Rate | None = None,
+        gates: Mapping[str, Gate] = NO_GATES,
+    ) -> None:
         self.places = None if max_workers is None else Places(max_workers)
+        self.gates = gates
+        self.is_simple = rate is None
+        self.wakes_at = math.inf
         self._ageing = ageing
-        # In the order of pushing, as long as no call has a priority; from then on in a heap.
+        self._bucket = None if rate is None else Bucket(rate)
+        # In the order of pushing, as long as no call has a priority or needs a limit; from then on in
+        # lanes, by the limits that they need.
         self._waiting: deque[Slot[Any]] = deque()
-        self._ranked: list[tuple[float, int, Slot[Any]]] | None = None
-        self._numbers = count()
         self._withdrawn = 0
+        self._lanes: dict[tuple[Gate, ...], Lane] | None = None
+        self._numbers = count()
+        # The lanes that something has happened to since they were looked at, by their first calls.
+        self._listed: list[tuple[float, int, Lane]] = []
+        # The limits with a rate that are short now, and until when.
+        self._timed: dict[Gate, float] = {}
 
     def __len__(self) -> int:
-        return len(self._waiting if self._ranked is None else self._ranked) - self._withdrawn
+        if self._lanes is None:
+            return len(self._waiting) - self._withdrawn
+        return sum(map(len, self._lanes.values()))
+
+    def find_gates(self, key: object, names: Iterable[str]) -> tuple[Gate, ...]:
+        """The named limits that a call needs.
+
+        Args:
+            key: the key of the call.
+            names: of the limits.
+
+        Returns:
+            the limits, in the order of the runner's.
+
+        Raises:
+            ValueError: there is no limit of that name.
+        """
+        wanted = set(names)
+        for name in names:
+            if name not in self.gates:
+                known = ", ".join(map(repr, self.gates)) or "none"
+                msg = (
+                    f"call {key!r} needs limit {name!r}, which the runner does not have (it has "
+                    f"{known}); name it in limits= of the runner"
+                )
+                raise ValueError(msg)
+        return tuple(gate for name, gate in self.gates.items() if name in wanted)
 
     def push(self, slot: Slot[Any], priority: float = 0, now: float = 0) -> None:
         """Let a pending call wait for its place.
@@ -64,30 +133,63 @@ class Queue:
         call = slot.pending_call
         assert call is not None, slot
         call.queued = True
-        if self._ranked is None:
-            if priority == 0 and self._ageing is None:
+        gates = call.wishes.gates
+        if self._lanes is None:
+            if priority == 0 and self._ageing is None and not gates:
                 self._waiting.append(slot)
                 return
-            self._ranked = [(0, next(self._numbers), waiting) for waiting in self._waiting]
-            self._waiting.clear()
+            self._make_lanes()
         rank = -priority if self._ageing is None else now - priority * self._ageing
-        heappush(self._ranked, (rank, next(self._numbers), slot))
+        self._push(gates, (rank, next(self._numbers), slot))
 
-    def next(self) -> tuple[Slot[Any], Call] | None:
-        """Take a place, and the call that is to have it; `None` if either is missing."""
-        places, waiting = self.places, self._waiting if self._ranked is None else self._ranked
-        if not waiting or (places is not None and not places.take()):
+    def next(self, now: float = 0) -> tuple[Slot[Any], Call] | None:
+        """Take a place and the limits, and the call that is to have them; `None` if one is missing.
+
+        Args:
+            now: in seconds; what is counted from does not matter.
+        """
+        places = self.places
+        self.wakes_at = math.inf
+        if self._lanes is None and not self._waiting:
             return None
-        while waiting:
-            slot = self._waiting.popleft() if self._ranked is None else heappop(self._ranked)[-1]
-            call = slot.pending_call
-            if call is not None:
-                call.queued = False
-                return slot, call
-            self._withdrawn -= 1
-        if places is not None:
-            places.free()
-        return None
+        if self._bucket is not None and self._bucket.due() > now:
+            if len(self):
+                self.wakes_at = self._bucket.due()
+            return None
+        if places is not None and not places.take():
+            return None
+        slot = self._next_waiting() if self._lanes is None else self._next_in_lanes(now)
+        if slot is None:
+            if places is not None:
+                places.free()
+            return None
+        if self._bucket is not None:
+            self._bucket.take(now)
+        call = slot.pending_call
+        assert call is not None, slot
+        call.queued = False
+        return slot, call
+
+    def end(self, slot: Slot[Any], gates: Iterable[Gate]) -> None:
+        """A call has ended, or does not start after all: its limits are free again.
+
+        Args:
+            slot: its slot.
+            gates: its limits.
+        """
+        for gate in gates:
+            gate.give_back(slot)
+            self.look_at(gate)
+
+    def look_at(self, gate: Gate) -> None:
+        """Something has happened to a limit: whoever needs it is looked at again."""
+        for lane in gate.lanes:
+            self._list(lane)
+
+    def asked(self) -> list[Gate]:
+        """The limiter objects that a call waits for, and for nothing else."""
+        lanes = () if self._lanes is None else self._lanes.values()
+        return list(dict.fromkeys(lane.asks for lane in lanes if lane.asks is not None))
 
     def withdraw(self, call: Call) -> None:
         """Note that this call has been settled before it ran.
@@ -97,20 +199,115 @@ class Queue:
         """
         if not call.queued:
             return
-        self._withdrawn += 1
-        if self._withdrawn > _FEW and 2 * self._withdrawn > len(self) + self._withdrawn:
-            self._withdrawn = 0
-            if self._ranked is None:
+        if self._lanes is None:
+            self._withdrawn += 1
+            if self._withdrawn > FEW and 2 * self._withdrawn > len(self._waiting):
+                self._withdrawn = 0
                 self._waiting = deque(slot for slot in self._waiting if slot.state is State.PENDING)
-            else:
-                self._ranked = [one for one in self._ranked if one[-1].state is State.PENDING]
-                heapify(self._ranked)
+            return
+        lane = self._lanes[call.wishes.gates]
+        lane.withdraw()
+        lane.first()
+        if lane.has_moved:
+            self._changed(lane)
 
     def drop_all(self) -> list[Slot[Any]]:
         """Empty the queue; the calls that still waited, in the order in which they would have run."""
-        ranked, self._ranked = self._ranked, None
-        waiting = self._waiting if ranked is None else [slot for _, _, slot in sorted(ranked)]
-        dropped = [slot for slot in waiting if slot.state is State.PENDING]
+        lanes, self._lanes = self._lanes, None
+        if lanes is None:
+            dropped = [slot for slot in self._waiting if slot.state is State.PENDING]
+        else:
+            entries = [entry for lane in lanes.values() for entry in lane.entries()]
+            dropped = [slot for _, _, slot in sorted(entries)]
+            for lane in lanes.values():
+                lane.open()
+                lane.leave()
         self._waiting.clear()
         self._withdrawn = 0
+        self._listed.clear()
+        self._timed.clear()
+        self.wakes_at = math.inf
         return dropped
+
+    # Without lanes ---------------------------------------------------------------------------------
+
+    def _next_waiting(self) -> Slot[Any] | None:
+        while self._waiting:
+            slot = self._waiting.popleft()
+            if slot.state is State.PENDING:
+                return slot
+            self._withdrawn -= 1
+        return None
+
+    def _make_lanes(self) -> None:
+        self._lanes = {}
+        self.is_simple = False
+        for slot in self._waiting:
+            if slot.state is State.PENDING:
+                self._push((), (0, next(self._numbers), slot))
+        self._waiting.clear()
+        self._withdrawn = 0
+
+    # With lanes ------------------------------------------------------------------------------------
+
+    def _push(self, gates: tuple[Gate, ...], entry: tuple[float, int, Slot[Any]]) -> None:
+        assert self._lanes is not None
+        lane = self._lanes.get(gates)
+        if lane is None:
+            lane = self._lanes[gates] = Lane(gates)
+        first = lane.first()
+        lane.push(entry)
+        if first is None or entry < first:
+            self._changed(lane)
+
+    def _list(self, lane: Lane) -> None:
+        """Have a lane looked at; it is found by the call that is its first now."""
+        first = lane.first()
+        if first is not None and not lane.is_listed:
+            lane.is_listed = True
+            heappush(self._listed, (*first[:2], lane))
+
+    def _changed(self, lane: Lane) -> None:
+        """The first call of a lane is another one: what was kept for it concerns others, too."""
+        lane.is_listed = lane.has_moved = False  # what is on the list is out of date
+        self._list(lane)
+        for gate in lane.gates:
+            if lane in gate.closers:
+                self.look_at(gate)
+        if not len(lane) and self._lanes is not None:
+            self._drop(lane)
+
+    def _drop(self, lane: Lane) -> None:
+        assert self._lanes is not None
+        lane.open()
+        lane.leave()
+        del self._lanes[lane.gates]
+
+    def _next_in_lanes(self, now: float) -> Slot[Any] | None:
+        for gate in [gate for gate, due in self._timed.items() if due <= now]:
+            del self._timed[gate]
+            self.look_at(gate)
+        while self._listed:
+            _, number, lane = heappop(self._listed)
+            first = lane.first()
+            if first is None or first[1] != number or not lane.is_listed:
+                continue  # it is on the list a second time, by its present first call
+            lane.is_listed = False
+            lacking = lane.lacks(first, now)
+            lane.asks = None if lacking else lane.borrow(first[2])
+            if not lacking and lane.asks is None:
+                return self._start(lane, now)
+            for gate in lacking:
+                if now < gate.due() < math.inf:
+                    self._timed[gate] = gate.due()
+        self.wakes_at = min(self._timed.values(), default=math.inf)
+        return None
+
+    def _start(self, lane: Lane, now: float) -> Slot[Any]:
+        slot = lane.pop()
+        for gate in lane.gates:
+            gate.hold(slot, now)
+        for gate in {*lane.open(), *lane.gates}:
+            self.look_at(gate)
+        self._changed(lane)
+        return slot

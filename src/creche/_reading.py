@@ -18,10 +18,11 @@ from typing import Any, TypeVar
 from outcome import Outcome
 
 from ._base import BaseTaskRunner
+from ._checks import check_count, check_reason, check_timeout
 from ._draining import drain, until_idle
 from ._errors import RunnerNotStarted
 from ._hosting import Run
-from ._options import Options, check_reason, check_timeout
+from ._options import Options
 from ._slot import Slot
 from ._statistics import Statistics
 from ._waiting import AsCompleted
@@ -267,6 +268,50 @@ class ReadableTaskRunner(BaseTaskRunner):
         """
         return self._known(key).board.remove(key)
 
+    # Limits ----------------------------------------------------------------------------------------
+
+    def set_max_workers(self, number: int | None) -> None:
+        """Let so many calls run at once from now on, until the end of this run.
+
+        What runs goes on: above a lower limit, nothing new starts until enough calls have ended. In a
+        run that began without a limit, plain functions that are in threads already are not counted.
+
+        Args:
+            number: how many; `None` for no limit.
+
+        Raises:
+            RunnerNotStarted: the runner is not started.
+            RunnerClosed: the runner has closed, or is closing.
+            RuntimeError: this is not the thread of the runner's loop.
+            TypeError: `number` is no whole number.
+            ValueError: `number` is less than 1.
+        """
+        if number is not None:
+            check_count("max_workers", number, cure="None means no limit")
+        self._open_run().set_workers(number)
+
+    def set_limit(self, name: str, size: int) -> None:
+        """Let so many calls have a named limit at once from now on, until the end of this run.
+
+        Calls that have it keep it: above a lower limit, none starts that needs it until enough have
+        ended.
+
+        Args:
+            name: of the limit.
+            size: how many.
+
+        Raises:
+            RunnerNotStarted: the runner is not started.
+            RunnerClosed: the runner has closed, or is closing.
+            RuntimeError: this is not the thread of the runner's loop.
+            TypeError: `size` is no whole number.
+            ValueError: there is no such limit, `size` is less than 1, or the limit is a limiter object.
+        """
+        check_count(
+            f"limit {name!r}", size, cure="a limit cannot be taken away while the runner goes on"
+        )
+        self._open_run().set_limit(name, size)
+
     # Looking in ------------------------------------------------------------------------------------
 
     @property
@@ -279,8 +324,8 @@ class ReadableTaskRunner(BaseTaskRunner):
 
     @property
     def max_workers(self) -> int | None:
-        """How many calls run at once; `None` for no limit."""
-        return self._workers
+        """How many calls run at once, now while the runner is started; `None` for no limit."""
+        return self._run.workers if self.is_started and self._run is not None else self._workers
 
     def statistics(self) -> Statistics:
         """How the run stands, or how the last one stood at its end, in numbers.
@@ -307,7 +352,8 @@ class ReadableTaskRunner(BaseTaskRunner):
     def __repr__(self) -> str:
         numbers = self.statistics()
         state = "started" if self.is_started else "not started" if self._run is None else "closed"
-        limit = "" if self._workers is None else f" max_workers={self._workers}"
+        workers = self.max_workers
+        limit = "" if workers is None else f" max_workers={workers}"
         return (
             f"<creche.{type(self).__name__}{limit} {state}: {numbers.pending} pending, "
             f"{numbers.running} running, {numbers.settled} settled>"
@@ -334,6 +380,12 @@ class ReadableTaskRunner(BaseTaskRunner):
             )
             raise RunnerNotStarted(msg)
         return self._run
+
+    def _open_run(self) -> Run:
+        """The run that is going on, and takes calls."""
+        run = self._known(None)
+        run.intake.check(None)
+        return run
 
     def _find(self, key: Hashable | Slot[Any]) -> Slot[Any]:
         return self._known(key).board.find(key)

@@ -2,17 +2,15 @@
 
 What it is for: the handle that `submit` gives, and the one place where a call's state is written.
 
-What it does not know: runners, queues, which loop it lives on. It reaches its loop only through
-`Home`, which the run gives it.
+What it does not know: runners, queues, its loop, which it reaches only through `Home`, of the run.
 
 Invariant: `settle` is called once and is the only write of a final state; whoever enrolled before
 it is woken by it, and whoever enrolls after it is told so at once. Between those two there is no gap,
 also not for another thread: `enroll` writes its entry and then looks at the state, `settle` writes
 the state and then looks at the entries.
 
-A waiter is a function that wakes somebody. The first one is stored bare, since most calls have at
-most one waiter; more become the keys of a dict, which keeps their order and lets one of a hundred
-thousand leave in no time.
+A waiter is a function that wakes somebody. The first one is stored bare, since most calls have one
+at most; more become the keys of a dict, in order, and one of a hundred thousand leaves in no time.
 """
 
 from __future__ import annotations
@@ -25,11 +23,11 @@ from outcome import Error, Outcome, Value
 
 from ._call import Call
 from ._capture import strip_own_frames
+from ._checks import check_timeout
 from ._errors import CallCancelled, NotSettled
 from ._events import Place
 from ._ki import protected
 from ._log import logger
-from ._options import check_timeout
 from ._states import TRANSITIONS, Origin, State
 
 T = TypeVar("T")
@@ -190,9 +188,8 @@ class Slot(Generic[T_co]):
         return self._wait_for_result().__await__()
 
     def __repr__(self) -> str:
-        detail = f" ({self._payload[0]})" if self._state is State.CANCELLED else ""
-        reserved = " (reserved)" if self.reserved else ""
-        return f"<creche.Slot {self._key!r} {self._state.name}{detail}{reserved}>"
+        detail = self.origin or ("reserved" if self.reserved else None)
+        return f"<creche.Slot {self._key!r} {self._state.name}{f' ({detail})' if detail else ''}>"
 
     def add_done_callback(self, fn: Callable[[Slot[T_co]], object]) -> None:
         """Have a function called with this slot once it is settled.
@@ -277,14 +274,18 @@ class Slot(Generic[T_co]):
         return callbacks or []
 
     @property
+    def is_awaited(self) -> bool:
+        """Whether anybody is to be woken when the slot settles."""
+        return bool(self._wakers)
+
+    @property
     def carrying(self) -> Carrying | None:
         """Who carries out the call, while it runs."""
         return cast("Carrying", self._work) if self._state is State.RUNNING else None
 
     def carried_by(self, task: object) -> bool:
         """Whether it is this task that carries the call out."""
-        carrying = self.carrying
-        return carrying is not None and carrying.task is task
+        return self.carrying is not None and self.carrying.task is task
 
     def cancel_body(self, origin: Origin, reason: str) -> None:
         """Cancel the body of a running call; the slot settles when it has unwound."""
@@ -330,8 +331,7 @@ class Slot(Generic[T_co]):
             else:
                 self._wakers = {wakers: None, wake: None}
         if self.done:
-            # Settled meanwhile: either settle saw the entry and has woken us, which harms nobody
-            # but a task that is not parked yet, or the entry is still there and goes.
+            # Settled meanwhile: either settle saw the entry, or it is still there and goes.
             self.withdraw(wake)
             return False
         return True

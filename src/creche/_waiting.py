@@ -25,8 +25,9 @@ from ._backend import Backend, Parkable
 from ._backends import any_loop_here, detect
 from ._blocking import block
 from ._carrier import carriers_in
+from ._circles import check_circle, waits_for_itself
 from ._ki import protected
-from ._lending import IN_THREAD, check_circle, park, waits_for_itself
+from ._lending import IN_THREAD, park
 from ._slot import Slot
 
 T = TypeVar("T")

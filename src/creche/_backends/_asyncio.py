@@ -26,6 +26,7 @@ import anyio.to_thread
 
 from creche._backend import Backend, Nursery, Parkable, Scope
 
+from ._limiters import adopt_of_anyio
 from ._threads import ThreadCall
 
 T = TypeVar("T")
@@ -168,6 +169,10 @@ def _poster() -> Callable[[Callable[[], object]], None]:
     return post
 
 
+def _adopt_limiter(name: str, limiter: Any) -> type[BaseException]:  # noqa: ANN401
+    return adopt_of_anyio(name, limiter, "asyncio")
+
+
 def _run(fn: Callable[[], Coroutine[Any, Any, Any]]) -> Any:  # noqa: ANN401
     return asyncio.run(fn())
 
@@ -195,6 +200,7 @@ BACKEND = Backend(
     forget_native_cancels=_forget_native_cancels,
     is_innermost=_is_innermost,
     poster=_poster,
+    adopt_limiter=_adopt_limiter,
     run=_run,
     make_event=asyncio.Event,
 )

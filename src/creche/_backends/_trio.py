@@ -22,6 +22,7 @@ from trio.lowlevel import Abort, RaiseCancelT, Task
 from creche._backend import Backend, Nursery, Parkable, Scope
 from creche._ki import protected
 
+from ._limiters import adopt_of_anyio
 from ._threads import ThreadCall
 
 # How many threads there may be is counted by the run, outside the shield; trio need not count again.
@@ -124,6 +125,12 @@ def _poster() -> Callable[[Callable[[], object]], None]:
     return trio.lowlevel.current_trio_token().run_sync_soon
 
 
+def _adopt_limiter(name: str, limiter: Any) -> type[BaseException]:  # noqa: ANN401
+    if isinstance(limiter, trio.CapacityLimiter):
+        return trio.WouldBlock
+    return adopt_of_anyio(name, limiter, "trio")
+
+
 def in_task() -> bool:
     """Whether a trio task is running here."""
     return trio.lowlevel.in_trio_task()
@@ -157,6 +164,7 @@ BACKEND = Backend(
     forget_native_cancels=_forget_native_cancels,
     is_innermost=_is_innermost,
     poster=_poster,
+    adopt_limiter=_adopt_limiter,
     run=trio.run,
     make_event=trio.Event,
 )

@@ -14,8 +14,8 @@ from typing import Any, Generic, Literal, ParamSpec, TypeVar, cast, final, overl
 
 from creche._backends import NAMES, any_loop_here, by_name
 from creche._call import is_async_callable, name_of
+from creche._checks import check_choice
 from creche._keyed import KeyedTaskRunner
-from creche._options import check_choice
 from creche.runners._concurrent import ConcurrentTaskRunner
 
 from ._beside import run_beside

@@ -6,13 +6,15 @@ of `submit`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable, Iterable
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from typing import Any, Literal, TypeVar, TypeVarTuple, final, overload
 
 from creche._base import TaskConcurrencyType
 from creche._events import Instrument
 from creche._keyed import KeyedTaskRunner
-from creche._options import OnCollision, read_options
+from creche._limits import Limit, Limiter
+from creche._options import NO_LIMITS, OnCollision, read_options
+from creche._rates import Rate
 from creche._slot import Slot
 
 T = TypeVar("T")
@@ -30,6 +32,8 @@ class ConcurrentTaskRunner(KeyedTaskRunner):
         on_error: Literal["collect", "cancel"] = "collect",
         retain: bool = True,
         ageing: float | None = None,
+        limits: Mapping[str, int | Limiter | Rate | Limit] = NO_LIMITS,
+        rate: Rate | float | None = None,
         instruments: Iterable[Instrument] = (),
     ) -> None:
         """Set a runner up; nothing is started.
@@ -45,18 +49,26 @@ class ConcurrentTaskRunner(KeyedTaskRunner):
                 as its call has ended; slots at hand go on working.
             ageing: after how many seconds of waiting a call gains one point of priority, so that none is
                 passed over for ever; `None`: never.
+            limits: what calls may need beside a place, by names that `submit` is given: how many calls
+                have it at once; or a `trio.CapacityLimiter` or `anyio.CapacityLimiter`, which is shared
+                with other code; or a `Rate`; or a `Limit`, of a size and a rate. They are not lent by
+                calls that wait.
+            rate: how many calls start in a time: a `Rate`, or a number of starts in a second; `None` for
+                no limit.
             instruments: who is told what happens; see `creche.instruments.Instrument`.
 
         Raises:
             TypeError: an option is of the wrong type.
-            ValueError: `max_workers` is less than 1, `on_error` is neither of the two, or `ageing` is
-                not more than 0.
+            ValueError: `max_workers` or a limit is less than 1, `on_error` is neither of the two, or
+                `ageing` or a rate is not more than 0.
         """
         self._options = read_options(
             max_workers=max_workers,
             on_error=on_error,
             retain=retain,
             ageing=ageing,
+            limits=limits,
+            rate=rate,
             instruments=instruments,
         )
 
@@ -74,6 +86,7 @@ class ConcurrentTaskRunner(KeyedTaskRunner):
         on_collision: OnCollision = ...,
         timeout: float | None = ...,
         priority: float = ...,
+        limits: Iterable[str] = ...,
         after: Iterable[Hashable | Slot[Any]] = ...,
         after_any_end: bool = ...,
     ) -> Slot[T]: ...
@@ -86,6 +99,7 @@ class ConcurrentTaskRunner(KeyedTaskRunner):
         on_collision: OnCollision = ...,
         timeout: float | None = ...,
         priority: float = ...,
+        limits: Iterable[str] = ...,
         after: Iterable[Hashable | Slot[Any]] = ...,
         after_any_end: bool = ...,
     ) -> Slot[T]: ...
@@ -97,6 +111,7 @@ class ConcurrentTaskRunner(KeyedTaskRunner):
         on_collision: OnCollision = "raise",
         timeout: float | None = None,
         priority: float = 0,
+        limits: Iterable[str] = (),
         after: Iterable[Hashable | Slot[Any]] = (),
         after_any_end: bool = False,
     ) -> Slot[Any]:
@@ -113,6 +128,7 @@ class ConcurrentTaskRunner(KeyedTaskRunner):
                 that is there; `"replace"` to cancel the call that is there and run this one after it.
             timeout: how many seconds the call may run, from its start; then it has FAILED.
             priority: calls with a higher one get a place first.
+            limits: the names of the runner's limits that the call needs.
             after: keys or slots of calls that must have COMPLETED before.
             after_any_end: run it when all of them have ended, however they did.
 
@@ -126,8 +142,8 @@ class ConcurrentTaskRunner(KeyedTaskRunner):
             TypeError: `call` is a coroutine object, an async generator or not callable; or the key
                 cannot be hashed.
             UnknownKey: there is no call under one of the keys in `after`.
-            ValueError: `on_collision` is none of the three, `timeout` is negative, a number is NaN, or
-                `after` closes a circle.
+            ValueError: `on_collision` is none of the three, `timeout` is negative, a number is NaN, the
+                runner has no limit of that name, or `after` closes a circle.
         """
         await self._known(key).home.pass_by()
         return self.submit_nowait(
@@ -137,6 +153,7 @@ class ConcurrentTaskRunner(KeyedTaskRunner):
             on_collision=on_collision,
             timeout=timeout,
             priority=priority,
+            limits=limits,
             after=after,
             after_any_end=after_any_end,
         )

@@ -13,10 +13,11 @@ from typing import Any, Literal, TypeVar, TypeVarTuple, final, overload
 
 from creche._base import TaskConcurrencyType
 from creche._call import Call
+from creche._checks import check_choice
 from creche._events import Instrument
 from creche._hosting import Run
 from creche._keyed import DEFAULT_THREADS, KeyedTaskRunner
-from creche._options import ON_COLLISION, OnCollision, check_choice, read_options
+from creche._options import ON_COLLISION, OnCollision, read_options
 from creche._slot import Slot
 
 T = TypeVar("T")
@@ -78,6 +79,7 @@ class SequentialTaskRunner(KeyedTaskRunner):
         on_collision: OnCollision = ...,
         timeout: float | None = ...,
         priority: float = ...,
+        limits: Iterable[str] = ...,
         after: Iterable[Hashable | Slot[Any]] = ...,
         after_any_end: bool = ...,
     ) -> Slot[T]: ...
@@ -90,6 +92,7 @@ class SequentialTaskRunner(KeyedTaskRunner):
         on_collision: OnCollision = ...,
         timeout: float | None = ...,
         priority: float = ...,
+        limits: Iterable[str] = ...,
         after: Iterable[Hashable | Slot[Any]] = ...,
         after_any_end: bool = ...,
     ) -> Slot[T]: ...
@@ -101,6 +104,7 @@ class SequentialTaskRunner(KeyedTaskRunner):
         on_collision: OnCollision = "raise",
         timeout: float | None = None,
         priority: float = 0,
+        limits: Iterable[str] = (),
         after: Iterable[Hashable | Slot[Any]] = (),
         after_any_end: bool = False,
     ) -> Slot[Any]:
@@ -118,6 +122,7 @@ class SequentialTaskRunner(KeyedTaskRunner):
                 that is there, once it is settled; `"replace"` to cancel the call that is there, and
                 wait for its end.
             timeout: how many seconds the call may run; then it has FAILED.
+            limits: as the runner has no named limits, a name is refused.
             priority: of no effect here, where the call need not wait for a place.
             after: keys or slots of calls that must have COMPLETED before; it waits for those that have
                 not ended. A reserved key is refused: this submit might wait for ever.
@@ -133,12 +138,14 @@ class SequentialTaskRunner(KeyedTaskRunner):
             TypeError: `call` is a coroutine object, an async generator or not callable; or the key
                 cannot be hashed.
             UnknownKey: there is no call under one of the keys in `after`.
-            ValueError: `on_collision` is none of the three, `timeout` is negative, a number is NaN, or
-                `after` names a key that is only reserved.
+            ValueError: `on_collision` is none of the three, `timeout` is negative, a number is NaN,
+                `limits` names one, or `after` names a key that is only reserved.
         """
         check_choice("on_collision", on_collision, ON_COLLISION)
         work = self._read(call, args, timeout, priority)
         run = self._known(key)
+        if limits != ():
+            self._need(run, key, work, limits)
         await run.home.pass_by()
         run.intake.check(key)
         if on_collision == "join" and (there := self._to_join(run, key)) is not None:

@@ -1,0 +1,117 @@
+"""Circles of waits: who would wait for himself, through others, and never end.
+
+What it is for: a wait without a time limit that would close such a circle is refused when it begins. A
+call waits for the one that it reads, for those that it is to run after, and for the limits that it
+needs: these for as long as every call that has them waits in turn.
+
+What it does not know: how to wait; places, which are lent, and close no circle.
+
+Invariant: a refusal means that nothing but a cancellation could end the wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any
+
+from ._carrier import Carrier
+from ._limits import Gate
+from ._slot import Slot
+
+
+def check_circle(carriers: Sequence[Carrier], slot: Slot[Any]) -> None:
+    """Refuse a wait without a time limit that would close a circle of such waits.
+
+    Args:
+        carriers: of the call that is about to wait, and of those that it is carried out in.
+        slot: for what.
+
+    Raises:
+        RuntimeError: the call would wait for itself, through the calls or the limit in the message.
+    """
+    came_from: dict[Slot[Any], Slot[Any] | None] = {slot: None}
+    stack = [slot]
+    has_gates = False
+    while stack:
+        one = stack.pop()
+        other = one.carrying
+        if other in carriers:
+            chain = [one]
+            while (before := came_from[chain[-1]]) is not None:
+                chain.append(before)
+            raise waits_for_itself(one.key, [link.key for link in reversed(chain)])
+        has_gates = has_gates or bool(_full_gates(one))
+        for following in _waited_for(one):
+            if following not in came_from:
+                came_from[following] = one
+                stack.append(following)
+    if has_gates:
+        _check_limits(carriers, slot)
+
+
+def _waited_for(slot: Slot[Any]) -> Sequence[Slot[Any]]:
+    """What a call cannot end before: what it waits for, or is to run after."""
+    carrying = slot.carrying
+    if isinstance(carrying, Carrier):
+        return () if carrying.waits_for is None else (carrying.waits_for,)
+    call = slot.pending_call
+    return () if call is None else call.after
+
+
+def _full_gates(slot: Slot[Any]) -> list[Gate]:
+    """The limits that a pending call needs, and that other calls of the run have, all there is."""
+    call = slot.pending_call
+    gates = () if call is None else call.wishes.gates
+    return [gate for gate in gates if gate.is_held_by_calls and slot not in gate.holders]
+
+
+def _check_limits(carriers: Sequence[Carrier], slot: Slot[Any]) -> None:
+    """Refuse to wait for what waits for a limit that is held by nobody but those who wait for it."""
+    needs: dict[Slot[Any], list[Iterable[Any]]] = {}
+    stack = [slot]
+    while stack:
+        one = stack.pop()
+        if one in needs:
+            continue
+        # It goes on once one of each has ended.
+        needs[one] = [[other] for other in _waited_for(one)]
+        needs[one] += [gate.holders for gate in _full_gates(one)]
+        stack += [other for group in needs[one] for other in group]
+    # Whoever waits for nothing goes on; and so does, in turn, whoever waits for these.
+    goes_on = {one for one, groups in needs.items() if not groups and one.carrying not in carriers}
+    found = True
+    while found:
+        found = False
+        for one, groups in reversed(needs.items()):  # what was found last is nearest to the end
+            if one in goes_on or one.carrying in carriers:
+                continue
+            if all(any(other in goes_on for other in group) for group in groups):
+                goes_on.add(one)
+                found = True
+    if slot in goes_on:
+        return
+    gate, blocked = next((gate, one) for one in needs if one not in goes_on for gate in _full_gates(one))
+    holders = ", ".join(repr(getattr(holder, "key", holder)) for holder in gate.holders)
+    msg = (
+        f"call {slot.key!r} would never end: {blocked.key!r} needs limit {gate.name!r} to start, which "
+        f"is held by {holders}, waiting in turn; limits are not lent: end the call that holds it first, "
+        f"or submit {blocked.key!r} without it"
+    )
+    raise RuntimeError(msg)
+
+
+def waits_for_itself(key: Hashable, chain: Sequence[Hashable]) -> RuntimeError:
+    """The error for a call that would wait for its own end.
+
+    Args:
+        key: the call's.
+        chain: the keys of what it would wait for, one after the other, itself last.
+
+    Returns:
+        the error.
+    """
+    through = "" if len(chain) == 1 else f" through {', '.join(map(repr, chain[:-1]))}"
+    return RuntimeError(
+        f"call {key!r} waits for itself{through}, which would never end; return its value instead, or "
+        f"wait from another task",
+    )

@@ -1,0 +1,115 @@
+"""What wakes the queue of a run when nothing in the run does: the clock, and limiter objects.
+
+What it is for: a call that waits for its rate can start when time has passed; one that waits for a
+limiter object, when other code gives a token back. A limiter tells nobody of that: one task stands in
+its line for all the calls.
+
+What it does not know: which call starts then; it has the queue asked again.
+
+Invariant: there is at most one task for the clock, and one for each limiter object, and none that
+nothing waits for. A token that no call takes at once is given back.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import final
+
+from ._backend import Backend, Nursery, Scope
+from ._limits import Gate
+from ._queue import Queue
+
+_TASK_NAME = "creche pacer"
+
+
+@final
+class Pacer:
+    """Has the queue of one run asked again."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        nursery: Nursery,
+        queue: Queue,
+        fetch: Callable[[], object],
+        when_through: Callable[[], object],
+    ) -> None:
+        self._backend = backend
+        self._nursery = nursery
+        self._queue = queue
+        self._fetch = fetch
+        self._when_through = when_through
+        self._until = math.inf
+        self._sleeps = False
+        self._wake: Callable[[], object] | None = None
+        self._has_limiters = any(gate.limiter is not None for gate in queue.gates.values())
+        self._borrowing: dict[Gate, Scope] = {}
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether something may come yet that lets a call start."""
+        return self._sleeps or bool(self._borrowing)
+
+    def look(self) -> None:
+        """The queue has nothing more for now: see to it that it is asked when it will have."""
+        until, self._until = self._until, self._queue.wakes_at
+        if self._until != until and (wake := self._wake) is not None:
+            self._wake = None
+            wake()
+        elif self._until < math.inf and not self._sleeps:
+            self._sleeps = True
+            self._nursery.start_soon(self._sleep, name=_TASK_NAME)
+        if self._has_limiters:
+            self._stand_in_line(self._queue.asked())
+
+    def _stand_in_line(self, asked: list[Gate]) -> None:
+        for gate in asked:
+            if gate not in self._borrowing:
+                self._borrowing[gate] = self._backend.open_scope()
+                self._nursery.start_soon(self._borrow, gate, name=_TASK_NAME)
+        for gate, scope in self._borrowing.items():
+            if gate not in asked:
+                scope.cancel()
+
+    # The clock -------------------------------------------------------------------------------------
+
+    async def _sleep(self) -> None:
+        backend = self._backend
+        try:
+            while self._until < math.inf:
+                with backend.open_scope(deadline=self._until):
+                    await backend.park(self)
+                if backend.current_time() >= self._until:
+                    self._fetch()
+        finally:
+            self._sleeps = False
+            self._when_through()
+
+    def enroll(self, wake: Callable[[], object]) -> bool:
+        """Park until the time is another; part of the protocol between a loop and what is waited for."""
+        self._wake = wake
+        return True
+
+    def withdraw(self, wake: Callable[[], object]) -> None:
+        """The time has come."""
+        del wake
+        self._wake = None
+
+    # Limiter objects -------------------------------------------------------------------------------
+
+    async def _borrow(self, gate: Gate) -> None:
+        limiter, token = gate.limiter, object()
+        assert limiter is not None
+        try:
+            with self._borrowing[gate]:
+                await limiter.acquire_on_behalf_of(token)
+                gate.spare = token
+                self._queue.look_at(gate)
+        finally:
+            del self._borrowing[gate]
+            self._fetch()
+            if gate.spare is token:
+                gate.spare = None
+                limiter.release_on_behalf_of(token)
+            self._when_through()
