@@ -298,11 +298,12 @@ class Carriers:
         """At the exit: when every call waits for another, somebody waits for what cannot come.
 
         Not while one of them waits with a time limit of its own, or has child tasks: it goes on then,
-        or they do, and may submit.
+        or they do, and may submit. Nor while a call is queued: a place is about to be lent to it.
         """
         if (
             self._leaving
             and self._busy == 0
+            and not self._queue
             and self._board.reserved
             and all(deadline >= self._deadline for deadline in self._waits.values())
             and not self._backend.have_children(self._waits)

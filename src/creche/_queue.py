@@ -111,6 +111,10 @@ class Queue:
         ranked, self._ranked = self._ranked, None
         waiting = self._waiting if ranked is None else [slot for _, _, slot in sorted(ranked)]
         dropped = [slot for slot in waiting if slot.state is State.PENDING]
+        for slot in dropped:
+            call = slot.pending_call
+            assert call is not None, slot
+            call.queued = False  # else it would be counted as withdrawn, of an empty queue
         self._waiting.clear()
         self._withdrawn = 0
         return dropped
