@@ -30,10 +30,12 @@ class Wishes(NamedTuple):
     Attributes:
         timeout: how many seconds it may run; `None` for no limit.
         priority: calls with a higher one get a place first.
+        contained: its failure is dealt with by whoever submitted it, and does not end the run.
     """
 
     timeout: float | None = None
     priority: float = 0
+    contained: bool = False
 
 
 NO_WISHES = Wishes()

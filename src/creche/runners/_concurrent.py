@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 from typing import Any, Literal, TypeVar, TypeVarTuple, final, overload
 
+from creche._adaptable import AdaptableTaskRunner
 from creche._base import TaskConcurrencyType
 from creche._events import Instrument
-from creche._keyed import KeyedTaskRunner
 from creche._options import OnCollision, read_options
 from creche._slot import Slot
 
@@ -20,7 +20,7 @@ Ts = TypeVarTuple("Ts")
 
 
 @final
-class ConcurrentTaskRunner(KeyedTaskRunner):
+class ConcurrentTaskRunner(AdaptableTaskRunner):
     """Runs calls beside each other: async ones on the loop, plain ones in worker threads."""
 
     def __init__(
