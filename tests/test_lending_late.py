@@ -201,3 +201,20 @@ async def test_a_first_place_that_is_granted_and_not_wanted_any_more(anyio_backe
     task.cancel()
     await asyncio.wait([task])
     assert (task.cancelled(), places.taken) == (True, 0)
+
+
+async def test_a_queued_call_may_fill_a_reservation_yet() -> None:
+    """At the exit, when the only call that runs begins to wait for one that has no place so far."""
+
+    async def fill() -> None:
+        runner.submit_nowait("reserved", give, 1)
+
+    async def parent() -> Any:
+        await settle_down()  # until the exit has begun
+        await runner.submit_nowait("fills", fill)
+        return await runner.result("reserved")
+
+    async with ConcurrentTaskRunner(1).start() as runner:
+        runner.reserve("reserved")
+        slot = runner.submit_nowait("parent", parent)
+    assert slot.result() == 1

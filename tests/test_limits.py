@@ -11,6 +11,7 @@ import trio
 
 from calls import Gate, fail, forever, give, settle_down
 from creche import (
+    CallCancelled,
     ConcurrentTaskRunner,
     State,
 )
@@ -206,6 +207,20 @@ async def test_through_after_and_with_a_time_limit() -> None:
 
     async with ConcurrentTaskRunner(limits={"db": 1}).start() as runner:
         await (await runner.submit("outer", outer, limits=["db"]))
+
+
+async def test_a_reservation_that_only_a_blocked_call_could_fill() -> None:
+    """What waits for it has the limit that the other one needs: it is given up, and the exit ends."""
+    async with ConcurrentTaskRunner(2, limits={"db": 1}).start() as runner:
+
+        async def holder() -> None:
+            runner.reserve("later")
+            with pytest.raises(CallCancelled, match="lost"):
+                await runner.slots["later"]
+
+        runner.submit_nowait("holder", holder, limits=["db"])
+        runner.submit_nowait("blocked", give, limits=["db"])
+    assert runner.slots["blocked"].result() == 1
 
 
 # Limiter objects ------------------------------------------------------------------------------------

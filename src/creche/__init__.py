@@ -13,6 +13,7 @@ How the package is laid out, from the ground up; a file imports only what is bel
     _performing _carriers                                 carrying out one call, and call after call
     _intake _hosting                                      one run: where calls come in; open, close
     _base _mapping _keyed                                 the contract of a runner, and its keys
+    facades/ _adaptable                                   a runner as what others know: a task group
     runners/                                              the runners
     flows/ instruments/                                   decorated functions; observers
     cli/                                                  the command

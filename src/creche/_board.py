@@ -82,7 +82,7 @@ class Board:
             TypeError: the key cannot be hashed, or is a slot.
         """
         if key is None:
-            key = self._fresh_key(call)
+            key = self._fresh_key("reserved" if call is None else name_of(call.fn))
         slot = self.look_up(key)
         if slot is None:
             slot = self._hang(Slot(key, self._home, call))
@@ -304,8 +304,18 @@ class Board:
             del self.unread[next(iter(self.unread))]
             self.unread_forgotten += 1
 
-    def _fresh_key(self, call: Call | None) -> str:
-        name = "reserved" if call is None else name_of(call.fn)
+    def free_key(self, name: str) -> str:
+        """A key that is made from a name, and is free.
+
+        Args:
+            name: what people call it.
+
+        Returns:
+            the name itself, if it can be, else the name and a number.
+        """
+        return self._fresh_key(name) if name in self.slots else name
+
+    def _fresh_key(self, name: str) -> str:
         while True:
             key = f"{name}-{next(self._fresh)}"
             if key not in self.slots:

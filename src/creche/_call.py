@@ -31,11 +31,13 @@ class Wishes(NamedTuple):
         timeout: how many seconds it may run; `None` for no limit.
         priority: calls with a higher one get a place first.
         gates: the named limits that it needs.
+        contained: its failure is dealt with by whoever submitted it, and does not end the run.
     """
 
     timeout: float | None = None
     priority: float = 0
     gates: tuple[Any, ...] = ()
+    contained: bool = False
 
 
 NO_WISHES = Wishes()

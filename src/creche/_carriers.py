@@ -103,6 +103,7 @@ class Carriers:
         while (work := self._next()) is not None:
             self._dispatch(work)
         self._pacer.look()
+        self._look_for_stall()
 
     def _dispatch(self, work: Work) -> None:
         context = work[1].context
@@ -333,12 +334,13 @@ class Carriers:
         """At the exit: when every call waits for another, somebody waits for what cannot come.
 
         Not while one of them waits with a time limit of its own, or has child tasks: it goes on then,
-        or they do, and may submit.
+        or they do, and may submit. Nor while a call is queued: a place is about to be lent to it.
         """
         if (
             self._leaving
             and self._busy == 0
             and not self._pacer.is_waiting
+            and self._queue.is_blocked
             and self._board.reserved
             and all(deadline >= self._deadline for deadline in self._waits.values())
             and not self._backend.have_children(self._waits)

@@ -128,14 +128,14 @@ class Performer:
         onward = None
         try:
             if raised is not None:
-                onward = self._settle_raised(slot, raised, native, in_own_task=in_own_task)
+                onward = self._settle_raised(slot, call, raised, native, in_own_task=in_own_task)
             elif value is not _NOT_RETURNED:
                 board.settle(slot, State.COMPLETED, value)
             elif carrier.request is not None:
                 board.cancel(slot, *carrier.request)
             else:  # nobody else has the scope: its deadline has passed
                 msg = f"call {slot.key!r} has not ended within its timeout of {timeout} seconds"
-                self._settle_failed(slot, State.FAILED, TimeoutError(msg))
+                self._settle_failed(slot, call, State.FAILED, TimeoutError(msg))
             if in_own_task:
                 backend.forget_native_cancels(native)
             elif onward is None and backend.native_cancels() > native:
@@ -166,7 +166,7 @@ class Performer:
         try:
             value = call.fn(*call.args)
         except Exception as exc:  # noqa: BLE001 - stored
-            self._settle_failed(slot, State.FAILED, exc)
+            self._settle_failed(slot, call, State.FAILED, exc)
         except BaseException as exc:
             board.settle(slot, State.CRASHED, exc)
             raise
@@ -176,6 +176,7 @@ class Performer:
     def _settle_raised(
         self,
         slot: Slot[Any],
+        call: Call,
         raised: BaseException,
         native: int,
         *,
@@ -196,17 +197,23 @@ class Performer:
                 board.cancel(slot, "outer", SCOPE_CANCELLED)
             return verdict.onward
         assert verdict.error is not None
-        self._settle_failed(slot, verdict.state, verdict.error)
+        self._settle_failed(slot, call, verdict.state, verdict.error)
         return verdict.onward
 
-    def _settle_failed(self, slot: Slot[Any], state: State, error: BaseException) -> None:
+    def _settle_failed(
+        self,
+        slot: Slot[Any],
+        call: Call,
+        state: State,
+        error: BaseException,
+    ) -> None:
         """Settle a call that failed or crashed, and end the run if that is what it means."""
         self._board.settle(slot, state, error)
         what = f"call {slot.key!r} raised {type(error).__name__}"
         if state is State.CRASHED:
             self.crashes.append(fatal_part(error))
             self._halting.halt("closed", what)
-        elif self._cancel_on_failure:
+        elif self._cancel_on_failure and not call.wishes.contained:
             self.failures.append(slot)
             self._halting.halt("closed", what)
 

@@ -56,6 +56,11 @@ class Places:
         """Whether there is a limit."""
         return self._limit < math.inf
 
+    @property
+    def has_free(self) -> bool:
+        """Whether there is one that nobody has."""
+        return self.taken < self._limit
+
     def take(self) -> bool:
         """Take a place; False when there is none."""
         if self.taken >= self._limit:

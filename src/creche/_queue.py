@@ -98,6 +98,11 @@ class Queue:
             return len(self._waiting) - self._withdrawn
         return sum(map(len, self._lanes.values()))
 
+    @property
+    def is_blocked(self) -> bool:
+        """Whether nothing of it will start when a place comes free: it is empty, or there are places."""
+        return not len(self) or self.places is None or self.places.has_free
+
     def find_gates(self, key: object, names: Iterable[str]) -> tuple[Gate, ...]:
         """The named limits that a call needs.
 
@@ -222,6 +227,10 @@ class Queue:
             for lane in lanes.values():
                 lane.open()
                 lane.leave()
+        for slot in dropped:
+            call = slot.pending_call
+            assert call is not None, slot
+            call.queued = False  # else it would be counted as withdrawn, of an empty queue
         self._waiting.clear()
         self._withdrawn = 0
         self._listed.clear()

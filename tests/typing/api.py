@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Coroutine
 from functools import partial
 from typing import Any, assert_type
 
+from anyio.abc import TaskGroup
 from outcome import Outcome
 
 from creche import ConcurrentTaskRunner, SequentialTaskRunner, Slot, State, flow, task
@@ -43,6 +44,11 @@ async def runners() -> None:
         async with runner.as_completed() as slots:
             async for one in slots:
                 assert_type(one, Slot[Any])
+        async with runner.as_task_group() as group:
+            stands_in: TaskGroup = group
+            handle = stands_in.start_soon(fetch, "x", 1)
+            assert_type(handle.return_value, bytes)
+            assert_type(await group.create_task(fetch("x")), bytes)
         runner.submit_nowait("d", fetch, 5, 1)  # type: ignore  # pyright: ignore
     assert_type(runner.duplicate(), ConcurrentTaskRunner)
     sequential = SequentialTaskRunner()

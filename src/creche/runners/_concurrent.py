@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from typing import Any, Literal, TypeVar, TypeVarTuple, final, overload
 
+from creche._adaptable import AdaptableTaskRunner
 from creche._base import TaskConcurrencyType
 from creche._events import Instrument
-from creche._keyed import KeyedTaskRunner
 from creche._limits import Limit, Limiter
 from creche._options import NO_LIMITS, OnCollision, read_options
 from creche._rates import Rate
@@ -22,7 +22,7 @@ Ts = TypeVarTuple("Ts")
 
 
 @final
-class ConcurrentTaskRunner(KeyedTaskRunner):
+class ConcurrentTaskRunner(AdaptableTaskRunner):
     """Runs calls beside each other: async ones on the loop, plain ones in worker threads."""
 
     def __init__(

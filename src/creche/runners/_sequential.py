@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from typing import Any, Literal, TypeVar, TypeVarTuple, final, overload
 
+from creche._adaptable import AdaptableTaskRunner
 from creche._base import TaskConcurrencyType
 from creche._call import Call
 from creche._checks import check_choice
 from creche._events import Instrument
 from creche._hosting import Run
-from creche._keyed import DEFAULT_THREADS, KeyedTaskRunner
+from creche._keyed import DEFAULT_THREADS
 from creche._options import ON_COLLISION, OnCollision, read_options
 from creche._slot import Slot
 
@@ -25,7 +26,7 @@ Ts = TypeVarTuple("Ts")
 
 
 @final
-class SequentialTaskRunner(KeyedTaskRunner):
+class SequentialTaskRunner(AdaptableTaskRunner):
     """Runs each call inside its `submit`: the next line runs when the call has ended.
 
     Submits from different tasks may overlap.

@@ -1,0 +1,46 @@
+"""A runner that can be handed to code which knows nothing of creche.
+
+What it is for: the interfaces that such code asks for, one method each.
+
+What it does not know: how they are made; that is in `facades`.
+
+Invariant: what a facade carries out are calls of this runner, with slots like all others.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, cast
+
+from ._keyed import KeyedTaskRunner
+
+if TYPE_CHECKING:
+    from .facades._task_group import RunnerTaskGroup
+
+
+class AdaptableTaskRunner(KeyedTaskRunner):
+    """A runner of creche's own that stands in for what others know."""
+
+    def as_task_group(self) -> RunnerTaskGroup:
+        """Stand in for an anyio task group, on trio, too; its children are calls, with slots.
+
+        The key of a child is its name, or if that is taken, the name and a number: `name=`, or else
+        what anyio calls it, the module and name of its function. A child waits for a place.
+
+        Used at once, its children live as long as the runner and follow its `on_error`; its
+        `cancel_scope` cancels them and nothing else. Used as ``async with``, it waits for its children
+        at the end of the block; one that fails cancels its siblings and the block, and the group
+        raises what failed, which `on_error` then does not see.
+
+        Returns:
+            an `anyio.abc.TaskGroup`.
+
+        Raises:
+            RunnerNotStarted: the runner is not started.
+            RunnerClosed: the runner has closed, or is closing.
+            RuntimeError: this is not the thread of the runner's loop.
+        """
+        run = self._running(None)
+        # Not at the top: it loads anyio, which a program on trio alone never needs.
+        facade = importlib.import_module("creche.facades._task_group")
+        return cast("RunnerTaskGroup", facade.RunnerTaskGroup(run))

@@ -1,0 +1,243 @@
+"""A task group for code that knows anyio and nothing of creche; its children are calls.
+
+What it is for: `AdaptableTaskRunner.as_task_group`. Used at once, its children live as long as the
+runner and follow its `on_error`. As ``async with``, it waits for them, a child that fails cancels its
+siblings and the block, and what failed is raised in a group, as anyio's own does.
+
+What it does not know: how calls are carried out. It submits to the run, as a runner does.
+
+Invariant: a child that is refused has left nothing behind, and its coroutine is closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from types import TracebackType
+from typing import Any, Self, TypeVar, final
+
+from anyio.abc import TaskGroup
+
+from creche._hosting import Run
+from creche._ki import protected
+from creche._slot import Slot
+
+from ._block import Block
+from ._child import Child, Starting
+from ._children import Children
+from ._handle import ChildHandle
+from ._scope import GroupScope
+
+T = TypeVar("T")
+
+
+@final
+class RunnerTaskGroup(TaskGroup):
+    """An `anyio.abc.TaskGroup` whose children are calls; see `ConcurrentTaskRunner.as_task_group`."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._children = Children(run)
+        self._scope: Any = run.backend.open_scope()
+        self.cancel_scope = GroupScope(self._scope, self._cancel, self._children.set_deadline)
+        self._block: Block | None = None
+        self._is_used = self._is_left = False
+
+    # Starting children -----------------------------------------------------------------------------
+
+    def create_task(
+        self,
+        coro: Coroutine[Any, Any, T],
+        *,
+        name: object = None,
+        context: Context | None = None,
+    ) -> ChildHandle[T]:
+        """Submit a coroutine as a call, without waiting; it runs when there is a place for it.
+
+        One that is cancelled before it has begun is closed, and never runs.
+
+        Args:
+            coro: the coroutine.
+            name: the key of its slot if that is free; else the key is made from it.
+            context: to run in a copy of; by default that of the caller.
+
+        Returns:
+            a handle.
+
+        Raises:
+            TypeError: `coro` is no coroutine.
+            RuntimeError: the group has been left, or this is not the thread of the runner's loop.
+            RunnerClosed: the runner has closed, or is closing.
+        """
+        if not isinstance(coro, Coroutine):
+            msg = f"create_task needs a coroutine, not {coro!r}; start_soon takes the function"
+            raise TypeError(msg)
+        if context is not None:
+            return context.run(self._submit, coro, name, None)
+        return self._submit(coro, name, None)
+
+    async def start(
+        self,
+        func: Callable[..., Coroutine[Any, Any, Any]],
+        *args: object,
+        name: object = None,
+        return_handle: bool = False,
+    ) -> Any:  # noqa: ANN401 - whatever the child reports
+        """Submit a call, and wait until it has reported that it is ready. A checkpoint.
+
+        It waits for a place, too, and lends its own meanwhile if it is called from a call. When it
+        raises, the child has ended: cancelled, it cancels the child; cancelled already, it starts none.
+
+        Args:
+            func: given the keyword argument `task_status`, on which it calls `started`.
+            *args: its positional arguments.
+            name: the key of its slot if that is free; else the key is made from it.
+            return_handle: give a handle, which has the `start_value`.
+
+        Returns:
+            what the child has passed to `started`, or the handle.
+
+        Raises:
+            TypeError: `func` gives no coroutine.
+            CallCancelled: the child was cancelled before it was ready.
+            RuntimeError: the child has ended without a report; or the group has been left, or this
+                is not the thread of the runner's loop.
+            RunnerClosed: the runner has closed, or is closing.
+            BaseException: what the child raised before it was ready.
+        """
+        self._check_open()
+        await self._run.home.pass_by()
+        starting = Starting()
+        coro = func(*args, task_status=starting)
+        if not isinstance(coro, Coroutine):
+            msg = f"{_name_of(func)}() must give a coroutine, as an async function does, not {coro!r}"
+            raise TypeError(msg)
+        handle = self._submit(coro, _name_of(func) if name is None else name, starting)
+        slot = handle.slot
+        try:
+            await self._until_ready(starting, slot)
+            if not starting.is_started:
+                slot.result()
+                msg = f"child {slot.key!r} has ended without calling task_status.started()"
+                raise RuntimeError(msg)
+            return handle if return_handle else starting.value
+        finally:
+            del self, starting, slot, handle, coro  # a raised exception must not hold the slot
+
+    def _submit(
+        self,
+        coro: Coroutine[Any, Any, T],
+        name: object,
+        starting: Starting | None,
+    ) -> ChildHandle[T]:
+        run = self._run
+        title = _name_of(coro) if name is None else str(name)
+        try:
+            self._check_open()
+            child = Child(self, run.backend, coro, starting)
+            call = child.as_call(contained=self._block is not None)
+            child.slot = run.intake.submit(run.board.free_key(title), call)
+        except BaseException:
+            coro.close()
+            raise
+        self._is_used = True
+        if starting is not None:
+            starting.child = child
+        self._children.add(child)
+        return ChildHandle(child, title, self._children.cancel)
+
+    async def _until_ready(self, starting: Starting, slot: Slot[Any]) -> None:
+        """Wait until a child has reported, or has ended; cancelled, wait for its end."""
+        run = self._run
+        try:
+            while not starting.is_decided:
+                await run.home.park(run.backend, starting)
+        except BaseException:
+            run.cancel(slot, "cancel", "the start() that waited for it was cancelled")
+            with run.backend.open_scope(shield=True):
+                await slot.wait(None)
+            if not starting.is_started and slot.peek_error() is not None:
+                slot.result()
+            raise
+        finally:
+            del self, starting, slot  # see start
+
+    # What the children tell ------------------------------------------------------------------------
+
+    def deadline(self) -> float:
+        """Of the scope."""
+        return self.cancel_scope.deadline
+
+    def has_joined(self, child: Child) -> None:
+        """A child that was being started is ready."""
+        if self._block is None:
+            child.hand_over()
+        self._children.has_joined(child)
+
+    def has_expired(self) -> None:
+        """The deadline of the scope has passed, as one of the children has seen first."""
+        self._cancel("its deadline has passed")
+
+    def has_ended(self, child: Child) -> None:
+        """A child has settled."""
+        if self._block is not None and child.is_member:
+            self._block.has_ended(child.slot)
+        self._children.discard(child)
+
+    # The scope, and the block ----------------------------------------------------------------------
+
+    def _cancel(self, reason: str | None) -> None:
+        """Cancel the block, if there is one, and the children."""
+        self._run.intake.check_thread("a task group")
+        self._scope.cancel(reason)
+        why = "the scope of its task group was cancelled"
+        self._children.cut(why if reason is None else f"{why}: {reason}")
+
+    @protected
+    async def __aenter__(self) -> Self:
+        """Begin: from now on the group is that of a block. Not a checkpoint.
+
+        Raises:
+            RuntimeError: it was entered before, or has children already, or this is not the thread of
+                the runner's loop.
+        """
+        if self._is_used or self._block is not None:
+            what = "it has children already" if self._block is None else "it was entered before"
+            msg = f"cannot enter this task group: {what}; runner.as_task_group() gives another"
+            raise RuntimeError(msg)
+        self._run.intake.check_thread("a task group")
+        self._block = Block(self._run, self._scope, self._children)
+        await self._block.enter()
+        return self
+
+    @protected
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        """Wait for the children, with the place of the call lent, if it is one. A checkpoint.
+
+        Raises:
+            BaseExceptionGroup: the block or children of the group raised something; with all of it.
+        """
+        assert self._block is not None
+        try:
+            return await self._block.leave(exc)
+        finally:
+            self._is_left = True
+            del self, exc, traceback  # what is raised must not lead to itself
+
+    def _check_open(self) -> None:
+        if self._is_left:
+            msg = "this task group takes no more children, since its block has been left"
+            raise RuntimeError(msg)
+
+
+def _name_of(thing: Any) -> str:  # noqa: ANN401 - a function or a coroutine
+    """What anyio would call it: its module and its name."""
+    frame = getattr(thing, "cr_frame", None)
+    module = getattr(thing, "__module__", None) or (frame and frame.f_globals.get("__name__"))
+    name = getattr(thing, "__qualname__", None) or type(thing).__qualname__
+    return f"{module}.{name}" if module else str(name)
