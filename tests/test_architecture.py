@@ -40,6 +40,7 @@ FLOORS: list[set[str]] = [
     {"_blocking"},
     {"_waiting", "_dependencies"},
     {"_halting"},
+    {"_grace"},
     {"_performing", "_pacing"},  # one call
     {"_carriers", "_exit"},
     {"_intake"},

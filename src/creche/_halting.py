@@ -11,6 +11,7 @@ Invariant: the first halt stands; its origin and reason are those of every call 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol, final
 
 from ._backend import Nursery
@@ -44,6 +45,7 @@ class Halting:
     Attributes:
         halted: the halt; `None` while the run goes on.
         has_cancelled: whether the calls and the body were cancelled from here.
+        when_cut: called when the calls that run get no more time.
         guests: what belongs to the run and goes on outside its nursery, where cancelling the nursery
             does not reach.
     """
@@ -58,6 +60,7 @@ class Halting:
         self.halted: Halt | None = None
         self.has_cancelled = False
         self.guests: dict[Guest, None] = {}
+        self.when_cut: Callable[[], object] = bool
         self._nursery = nursery
         self._board = board
         self._queue = queue
@@ -84,6 +87,8 @@ class Halting:
         if cancel:
             self.has_cancelled = True
             self._nursery.cancel_scope.cancel()
+        if origin == "closed":
+            self.when_cut()
 
     def why_dropped(self) -> str:
         """The reason of a call that does not start because of the halt."""

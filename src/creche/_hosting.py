@@ -28,7 +28,8 @@ from ._dependencies import Dependencies
 from ._errors import UnknownKey
 from ._events import RunnerEvent
 from ._exit import log_unread, raise_what_is_due
-from ._halting import Guest, Halting
+from ._grace import Grace
+from ._halting import SCOPE_CANCELLED, Guest, Halting
 from ._intake import Intake
 from ._ki import protected
 from ._limits import Gate, Limit, Limiter
@@ -94,6 +95,7 @@ class Run:
         self._threads = threads
         self._manager: AbstractAsyncContextManager[Any, bool | None] = backend.open_nursery()
         self._nursery: Any = None
+        self._grace: Grace | None = None
         self._native = backend.native_cancels()
 
     @protected
@@ -101,12 +103,17 @@ class Run:
         """Open the nursery. Not a checkpoint."""
         self._nursery = await self._manager.__aenter__()
         self.halting = Halting(self._nursery, self.board, self.queue, self.dependencies)
+        if self._options.grace > 0:
+            self._grace = Grace(self.backend, self.halting, self._options.grace)
+            self.halting.when_cut = self._grace.end
+            self._grace.watch_in(self._nursery)
         self.performer = Performer(
             self.backend,
             self.board,
             self.halting,
             threads=self._threads,
             cancel_on_failure=self._options.on_error == "cancel",
+            grace=self._grace,
         )
         self.carriers = Carriers(
             self.backend,
@@ -115,7 +122,7 @@ class Run:
             self.queue,
             self.halting,
             self.performer,
-            when_drained=self._shut_intake,
+            when_drained=self._note_drained,
             when_stalled=self._give_up_reservations,
         )
         self.intake = Intake(
@@ -301,6 +308,7 @@ class Run:
         if exc is not None:
             self.halting.halt(*self._why_halt(exc))
         self.carriers.leave()
+        came = [] if self._grace is None else await self._grace.wait()
         escaped: BaseException | None = None
         try:
             await self._manager.__aexit__(None, None, None)
@@ -311,10 +319,12 @@ class Run:
             self._sweep()
             self.home.leave()
         self._tell("runner_closed")
+        if came:
+            escaped = BaseExceptionGroup("", came if escaped is None else [*came, escaped])
         try:
             raise_what_is_due(self.performer, self.backend.cancelled, exc, escaped)
         finally:
-            del escaped
+            del escaped, came
             log_unread(self._name, self.board)
         if exc is None and self.halting.halted is not None:
             # Calls were dropped because a scope around us was cancelled: that goes on outwards.
@@ -328,6 +338,12 @@ class Run:
         )
 
     def _why_halt(self, exc: BaseException) -> tuple[Origin, str]:
+        if self._grace is not None:
+            # What the body makes of a cancellation does not end the grace of the calls.
+            if self.halting.halted is not None:
+                return self.halting.halted
+            if self.backend.current_effective_deadline() == -math.inf:
+                return "outer", SCOPE_CANCELLED
         _, rest = split(exc, self.backend.cancelled)
         if rest is None:
             return "outer", "the body of the runner was cancelled"
@@ -343,6 +359,11 @@ class Run:
     def _give_up_reservations(self) -> None:
         """Nothing is left at the exit but calls that wait: what they wait for will not come."""
         self.board.lose_reservations("the run has ended")
+
+    def _note_drained(self) -> None:
+        self._shut_intake()
+        if self._grace is not None:
+            self._grace.let_go()
 
     def _shut_intake(self) -> None:
         self.intake.is_open = False

@@ -9,6 +9,7 @@ Invariant: what `read_options` gives is valid.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
@@ -33,6 +34,7 @@ class Options(NamedTuple):
         on_error: `"collect"`: a call that fails stops nobody; `"cancel"`: the first failure cancels
             the rest, and the run raises an `ExceptionGroup`.
         ageing: after how many seconds of waiting a call gains one point of priority; `None`: never.
+        grace: how many seconds running calls get when the run is cancelled from outside.
         limits: the named limits.
         rate: how many calls start in a time; `None` for no limit.
         retain: whether the outcome of a settled call can still be looked up by its key.
@@ -42,6 +44,7 @@ class Options(NamedTuple):
     max_workers: int | None
     on_error: OnError
     ageing: float | None
+    grace: float
     limits: tuple[tuple[str, Limit], ...]
     rate: Rate | None
     retain: bool
@@ -54,6 +57,7 @@ def read_options(
     on_error: OnError,
     retain: bool,
     ageing: float | None = None,
+    grace: float | None = 0,
     limits: Mapping[str, Any] = NO_LIMITS,
     rate: Rate | float | None = None,
     instruments: Iterable[object],
@@ -65,6 +69,8 @@ def read_options(
         on_error: what a call that fails means for the others.
         retain: whether settled calls stay on the board.
         ageing: after how many seconds of waiting a call gains one point of priority; `None`: never.
+        grace: how many seconds running calls get when the run is cancelled from outside; `None`: no
+            limit.
         limits: each name with a number, a limiter object, a `Rate` or a `Limit`.
         rate: a `Rate`, or a number of starts in a second; `None` for no limit.
         instruments: who is told about what happens.
@@ -88,6 +94,7 @@ def read_options(
     listeners = tuple(instruments)
     for one in listeners:
         check_instrument(one)
+    patience = check_timeout(grace, "grace")
     seconds = check_timeout(ageing, "ageing")
     if seconds == 0:
         msg = "ageing must be more than 0 seconds, not 0; None turns it off"
@@ -96,6 +103,7 @@ def read_options(
         max_workers=max_workers,
         on_error=on_error,
         ageing=seconds,
+        grace=math.inf if patience is None else patience,
         limits=tuple(read_limits(limits).items()),
         rate=read_rate(rate),
         retain=retain,

@@ -24,6 +24,7 @@ from ._board import Board
 from ._call import Call, run_in_context
 from ._capture import classify, fatal_part
 from ._carrier import Carrier
+from ._grace import Grace
 from ._halting import SCOPE_CANCELLED, Halting
 from ._lending import IN_THREAD, callers_here, enter
 from ._places import Places
@@ -50,6 +51,7 @@ class Performer:
         *,
         threads: int,
         cancel_on_failure: bool,
+        grace: Grace | None,
     ) -> None:
         self.crashes: list[BaseException] = []
         self.failures: list[Slot[Any]] = []
@@ -59,6 +61,7 @@ class Performer:
         self._threads = Places(threads)
         self._thread_guards: dict[Scope, Slot[Any]] = {}
         self._cancel_on_failure = cancel_on_failure
+        self._grace = grace
 
     def abandon_threads(self) -> list[Slot[Any]]:
         """From now on a cancelled call in a thread ends without waiting for the thread.
@@ -70,7 +73,7 @@ class Performer:
             guard.shield = False
         return list(self._thread_guards.values())
 
-    async def perform(  # noqa: C901, PLR0912 - the hot path stays in one frame
+    async def perform(  # noqa: C901, PLR0912, PLR0915 - the hot path stays in one frame
         self,
         slot: Slot[Any],
         call: Call,
@@ -98,6 +101,9 @@ class Performer:
             scope = backend.open_scope()
         else:
             scope = backend.open_scope(deadline=backend.current_time() + timeout)
+        grace = self._grace if in_own_task else None
+        if grace is not None:
+            grace.cover(scope)
         native = backend.native_cancels()
         value: Any = _NOT_RETURNED
         came: Any = None
@@ -124,6 +130,8 @@ class Performer:
                         value = came.value
         except BaseException as exc:  # noqa: BLE001 - stored; what must travel on is handed back
             raised = exc
+        if grace is not None:
+            grace.uncover(scope)
         # The scope is closed: what is cancelled now was cancelled from outside.
         onward = None
         try:

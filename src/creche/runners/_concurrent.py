@@ -32,6 +32,7 @@ class ConcurrentTaskRunner(AdaptableTaskRunner):
         on_error: Literal["collect", "cancel"] = "collect",
         retain: bool = True,
         ageing: float | None = None,
+        grace: float | None = 0,
         limits: Mapping[str, int | Limiter | Rate | Limit] = NO_LIMITS,
         rate: Rate | float | None = None,
         instruments: Iterable[Instrument] = (),
@@ -49,6 +50,10 @@ class ConcurrentTaskRunner(AdaptableTaskRunner):
                 as its call has ended; slots at hand go on working.
             ageing: after how many seconds of waiting a call gains one point of priority, so that none is
                 passed over for ever; `None`: never.
+            grace: how many seconds the calls that run get to end by themselves when a scope around the
+                runner is cancelled, or by Ctrl-C, counted once for all from when that is seen; nothing
+                new starts meanwhile. A second Ctrl-C, and a body that raises, cut it short. `None`: as
+                long as they need. Calls do not see the deadlines of scopes around the runner then.
             limits: what calls may need beside a place, by names that `submit` is given: how many calls
                 have it at once; or a `trio.CapacityLimiter` or `anyio.CapacityLimiter`, which is shared
                 with other code; or a `Rate`; or a `Limit`, of a size and a rate. They are not lent by
@@ -59,14 +64,15 @@ class ConcurrentTaskRunner(AdaptableTaskRunner):
 
         Raises:
             TypeError: an option is of the wrong type.
-            ValueError: `max_workers` or a limit is less than 1, `on_error` is neither of the two, or
-                `ageing` or a rate is not more than 0.
+            ValueError: `max_workers` or a limit is less than 1, `on_error` is neither of the two,
+                `grace` is negative, or `ageing` or a rate is not more than 0.
         """
         self._options = read_options(
             max_workers=max_workers,
             on_error=on_error,
             retain=retain,
             ageing=ageing,
+            grace=grace,
             limits=limits,
             rate=rate,
             instruments=instruments,
