@@ -214,3 +214,11 @@ async def test_a_guest_in_the_task_of_a_call(runner: ConcurrentTaskRunner) -> No
     async with runner.start(), other.start():
         outcome = await runner.submit_nowait("call", call)
         assert "call 'call' cannot await until_idle" in str(outcome.error)
+
+
+async def test_after_the_run(runner: ConcurrentTaskRunner) -> None:
+    """Nothing is open then, and nothing is waited for."""
+    async with runner.start():
+        runner.submit_nowait("k", give)
+    await runner.until_idle()
+    assert await runner.drain() == await runner.aclose() == []

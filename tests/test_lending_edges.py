@@ -344,27 +344,6 @@ class TestInThreads:
                 event.set()
         assert len(begun) == 200
 
-    async def test_the_slot_of_another_threads_loop(self) -> None:
-        """`as_completed` refuses it, as waiting for it does; and may be entered without."""
-        begun, end = threading.Event(), threading.Event()
-        box: list[Slot[Any]] = []
-
-        async def other() -> None:
-            async with ConcurrentTaskRunner().start() as runner:
-                box.append(runner.submit_nowait("k", end.wait, 10))
-                begun.set()
-
-        thread = threading.Thread(target=trio.run, args=(other,))
-        thread.start()
-        await anyio.to_thread.run_sync(begun.wait)
-        async with ConcurrentTaskRunner().start() as runner:
-            with pytest.raises(RuntimeError, match="another thread's event loop"):
-                await runner.as_completed(box).__aenter__()
-        end.set()
-        await anyio.to_thread.run_sync(thread.join)
-        async with ConcurrentTaskRunner().start() as runner, runner.as_completed(box) as slots:
-            assert [slot async for slot in slots] == box
-
     async def test_a_plain_call_that_fails_is_no_ring(self) -> None:
         """Its slot is free without the garbage collector."""
         runner = ConcurrentTaskRunner(2, retain=False)

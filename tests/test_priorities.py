@@ -147,6 +147,21 @@ def test_cancelled_calls_do_not_pile_up(priority: int) -> None:
     assert [one.key for one in queue.drop_all()] == expected
 
 
+def test_cancelled_before_the_first_priority() -> None:
+    """What was cancelled before the order became one of priorities is not taken over."""
+    queue = Queue(None)
+    slots = [slot(n) for n in range(3)]
+    for one in slots[:2]:
+        queue.push(one)
+    call = slots[0].pending_call
+    assert call is not None
+    slots[0].settle(State.CANCELLED, ("cancel", "of the test"))
+    queue.withdraw(call)
+    queue.push(slots[2], 1)
+    assert len(queue) == 2
+    assert queue.drop_all() == [slots[2], slots[1]]
+
+
 @pytest.mark.parametrize("max_workers", [None, 1])
 def test_nothing_is_left_but_cancelled_calls(max_workers: int | None) -> None:
     """Then there is no next one, and no place is taken for it."""

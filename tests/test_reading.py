@@ -15,7 +15,6 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import pytest
-import trio
 from outcome import Error, Value
 
 from calls import Gate, fail, forever, give, settle_down, swallow
@@ -355,23 +354,3 @@ async def test_a_done_callback_on_a_settled_slot(caplog: pytest.LogCaptureFixtur
         slot.add_done_callback(broken)
     assert called == [slot]
     assert "of the callback" in caplog.text
-
-
-async def test_waiting_on_the_loop_of_another_thread(real_time: None) -> None:
-    """While the run goes on its slots are waited for on its own loop: the error says where."""
-    errors: list[str] = []
-    runner = ConcurrentTaskRunner()
-
-    def elsewhere() -> None:
-        async def main() -> None:
-            with pytest.raises(RuntimeError) as caught:
-                await runner.wait("k")
-            errors.append(str(caught.value))
-
-        trio.run(main)
-
-    async with runner.start():
-        runner.submit_nowait("k", forever)
-        await anyio.to_thread.run_sync(elsewhere)
-        runner.cancel("k")
-    assert "another thread's event loop" in errors[0]

@@ -235,7 +235,7 @@ async def test_a_thread_must_not_touch_the_loop(runner: ConcurrentTaskRunner) ->
         for fn in (
             lambda: runner.submit_nowait("b", give),
             lambda: runner.reserve("b"),
-            lambda: runner.cancel("open"),
+            runner.cancel_all,
         ):
             with pytest.raises(RuntimeError, match=r"another thread's loop.*from_thread") as caught:
                 fn()
@@ -251,11 +251,13 @@ async def test_a_thread_must_not_touch_the_loop(runner: ConcurrentTaskRunner) ->
 
 
 async def test_as_completed_on_the_loop_of_another_thread(runner: ConcurrentTaskRunner) -> None:
-    """Refused when it is entered, as `wait` is."""
+    """Refused in a loop that a plain call runs in its thread: its place could not be lent."""
 
     async def read() -> None:
-        with pytest.raises(RuntimeError, match="another thread's event loop"):
+        with pytest.raises(RuntimeError, match="'t' runs an event loop.*another thread's event loop"):
             await runner.as_completed().__aenter__()
+        with pytest.raises(RuntimeError, match="another thread's event loop"):
+            await runner.wait("t")
 
     async with runner.start():
         await runner.submit_nowait("t", trio.run, read)

@@ -12,6 +12,7 @@ Invariant: `_run` is the run that is going on, or the last one, whose slots stay
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -127,6 +128,9 @@ class ReadableTaskRunner(BaseTaskRunner):
         cancelled where it stands and is `CANCELLED` when it has unwound; if it returns a value all the
         same, it is `COMPLETED`. A plain function in a thread cannot be stopped and ends as it ends.
 
+        From another thread, with a loop or without one, it does not wait for the runner's loop either:
+        the call is cancelled as soon as that is free.
+
         Args:
             key: the key of the call, or its slot.
             reason: why, for people; the first reason stands.
@@ -137,14 +141,13 @@ class ReadableTaskRunner(BaseTaskRunner):
         Raises:
             UnknownKey: nothing was submitted or reserved under the key, or the slot is another run's.
             RunnerNotStarted: the runner was never started.
-            RuntimeError: this is not the thread of the runner's loop.
             TypeError: the key cannot be hashed, or `reason` is no string.
         """
         check_reason(reason)
         run = self._known(key)
         slot = run.own(key)
-        if not slot.done:
-            run.intake.check_thread(key)
+        if run.home.is_elsewhere:
+            return not slot.done and run.home.hand_over(partial(run.cancel, slot, "cancel", reason))
         return run.cancel(slot, "cancel", reason)
 
     def cancel_matching(
@@ -171,6 +174,8 @@ class ReadableTaskRunner(BaseTaskRunner):
             raise TypeError(msg)
         check_reason(reason)
         run = self._known(None)
+        if run.home.is_elsewhere:
+            run.intake.check_thread(None)
         chosen = [slot for slot in run.board.open_slots() if predicate(slot)]
         # Asked again for each: the end of one may be that of the next, which runs after it.
         return [slot for slot in chosen if self.cancel(slot, reason)]

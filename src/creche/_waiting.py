@@ -14,6 +14,7 @@ Invariant: a waiter that is cancelled leaves no trace in the slot, and does not 
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -76,7 +77,7 @@ class LoopHome:
 
     async def pass_by(self) -> None:
         """A cancel point, and every so often a schedule point."""
-        backend = self.here()
+        backend = self.anywhere()
         self._credit -= 1
         if self._credit > 0:
             await backend.checkpoint_if_cancelled()
@@ -100,7 +101,7 @@ class LoopHome:
         if slot.done:
             await self.pass_by()
             return True
-        backend = self.here()
+        backend = self.anywhere()
         task = backend.current_task()
         if slot.carried_by(task):
             raise waits_for_itself(slot.key, [slot.key])
@@ -111,7 +112,11 @@ class LoopHome:
         for carrier in carriers:
             carrier.waits_for = slot
         try:
-            await self.park(backend, slot, timeout)
+            if self.is_elsewhere:
+                with FromAfar(slot, backend.poster()) as place:
+                    await self.park(backend, place, timeout)
+            else:
+                await self.park(backend, slot, timeout)
         finally:
             for carrier in carriers:
                 carrier.waits_for = None
@@ -142,6 +147,29 @@ class LoopHome:
             for lender in lenders:
                 lender.note_wait(task, None)
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the run is going on, on another thread's loop."""
+        return self._backend is not None and self._thread != threading.get_ident()
+
+    def anywhere(self) -> Backend:
+        """The backend to wait with, here and now: also on another thread's loop.
+
+        Raises:
+            RuntimeError: that loop is run by a plain call in its thread, whose place could not be lent.
+        """
+        backend = self._backend
+        if backend is not None and not self.is_elsewhere:
+            return backend
+        of_thread = IN_THREAD.get()
+        if backend is not None and of_thread is not None and of_thread[0].carrying is of_thread[1][0]:
+            msg = (
+                f"call {of_thread[0].key!r} runs an event loop in its thread, and this runner lives on "
+                f"another thread's event loop; let the thread wait itself, by slot.result()"
+            )
+            raise RuntimeError(msg)
+        return detect()
+
     def here(self) -> Backend:
         """The backend to wait with, here and now.
 
@@ -152,11 +180,56 @@ class LoopHome:
             return detect()
         if self._thread != threading.get_ident():
             msg = (
-                "this slot lives on another thread's event loop; wait for it there, or use "
-                "slot.result() in a thread that runs no loop"
+                "this runner lives on another thread's event loop; wait there until it is idle or "
+                "drained, or wait here for the slots that you need"
             )
             raise RuntimeError(msg)
         return self._backend
+
+
+def _post(post: Callable[[Callable[[], object]], None], fn: Callable[[], object]) -> None:
+    """Have a function called on another thread's loop; nobody misses it when that has ended."""
+    with contextlib.suppress(RuntimeError):
+        post(fn)
+
+
+@final
+class FromAfar:
+    """A thing to wait for on another thread's loop than the one that it happens on.
+
+    Whoever wakes us does so in his thread: from there the news is posted to ours. Once the wait is over,
+    here, news that is still under way wakes nobody.
+    """
+
+    def __init__(self, place: Parkable, post: Callable[[Callable[[], object]], None]) -> None:
+        self._place = place
+        self._wake: Callable[[], object] | None = None
+        # One object: it is found again by its identity.
+        self._waker: Callable[[], object] | None = partial(_post, post, self._arrive)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._waker = None  # a ring
+
+    def enroll(self, wake: Callable[[], object]) -> bool:
+        """Park; part of the protocol between a loop and what is waited for."""
+        assert self._waker is not None
+        self._wake = wake
+        return self._place.enroll(self._waker)
+
+    def withdraw(self, wake: Callable[[], object]) -> None:
+        """Let go."""
+        del wake
+        assert self._waker is not None
+        self._wake = None
+        self._place.withdraw(self._waker)
+
+    def _arrive(self) -> None:
+        wake, self._wake = self._wake, None
+        if wake is not None:
+            wake()
 
 
 async def until_all_done(home: LoopHome, open_slots: Callable[[], Iterable[Slot[Any]]]) -> None:
@@ -198,15 +271,13 @@ class AsCompleted(Generic[T]):
         if self._backend is not None:
             msg = "this as_completed() was entered before; call as_completed() again for another"
             raise RuntimeError(msg)
-        self._backend = self._home.here()
+        self._backend = self._home.anywhere()
         task = self._backend.current_task()
         for slot in self._slots:
             if slot.carried_by(task):
                 self._backend = None
                 msg = f"call {slot.key!r} waits for itself, which would never end; leave its key out"
                 raise RuntimeError(msg)
-            if not slot.done:
-                self._check_home(slot)
         for slot in self._slots:
             self.add(slot)
         self._slots.clear()
@@ -249,7 +320,10 @@ class AsCompleted(Generic[T]):
         Args:
             slot: one that was not added yet.
         """
-        arrive = partial(self._arrive, slot)
+        arrive: Callable[[], object] = partial(self._arrive, slot)
+        home = slot.home
+        if self._backend is not None and isinstance(home, LoopHome) and home.is_elsewhere:
+            arrive = partial(_post, self._backend.poster(), arrive)
         # First the entry: a slot that settles in another thread may arrive at once.
         self._enrolled[slot] = arrive
         if not slot.enroll(arrive):
@@ -263,20 +337,6 @@ class AsCompleted(Generic[T]):
 
     def __len__(self) -> int:
         return len(self._enrolled)
-
-    def _check_home(self, slot: Slot[T]) -> None:
-        """Refuse a slot that another thread's loop settles.
-
-        Raises:
-            RuntimeError: it is one.
-        """
-        home = slot.home
-        try:
-            assert isinstance(home, LoopHome)
-            home.here()
-        except RuntimeError:
-            self._backend = None
-            raise
 
     def next_nowait(self) -> Slot[T] | None:
         """The next slot that has settled, if one has that was not read yet. Not a checkpoint."""
@@ -294,8 +354,9 @@ class AsCompleted(Generic[T]):
         self._parked.pop(wake, None)
 
     def _arrive(self, slot: Slot[T]) -> None:
-        """A slot has settled; called by whoever settles it."""
-        del self._enrolled[slot]
+        """A slot has settled; called by whoever settles it, but always on the loop of the reader."""
+        if self._enrolled.pop(slot, None) is None:
+            return  # the block was left while the news was under way from another thread
         self._ready.append(slot)
         self._wake_readers()
 
