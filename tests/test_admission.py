@@ -247,3 +247,18 @@ def test_many_lanes_do_not_cost_each_other() -> None:
     assert came is not None
     assert came[0].key == ("host 500", 1)
     assert looks < 10
+
+
+def test_a_cancelled_call_takes_no_token() -> None:
+    """With nothing but a rate it is passed over, and the one behind it starts."""
+    queue = Queue(None, rate=Rate(1, PERIOD))
+    slots = [slot(n) for n in range(2)]
+    for one in slots:
+        queue.push(one)
+    call = slots[0].pending_call
+    assert call is not None
+    slots[0].settle(State.CANCELLED, ("cancel", "of the test"))
+    queue.withdraw(call)
+    came = queue.next(0)
+    assert came is not None
+    assert came[0] is slots[1]

@@ -154,9 +154,26 @@ class Queue:
             now: in seconds; what is counted from does not matter.
         """
         places = self.places
-        self.wakes_at = math.inf
-        if self._lanes is None and not self._waiting:
+        if self.is_simple:  # the hot path, in one frame
+            waiting = self._waiting
+            if not waiting or (places is not None and not places.take()):
+                return None
+            while waiting:
+                slot = waiting.popleft()
+                call = slot.pending_call
+                if call is not None:
+                    call.queued = False
+                    return slot, call
+                self._withdrawn -= 1
+            if places is not None:
+                places.free()
             return None
+        return self._next_of_many(now)
+
+    def _next_of_many(self, now: float) -> tuple[Slot[Any], Call] | None:
+        """The same, where a call may wait for more than a place."""
+        places = self.places
+        self.wakes_at = math.inf
         if self._bucket is not None and self._bucket.due() > now:
             if len(self):
                 self.wakes_at = self._bucket.due()

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import aioresult
 import anyio
 import trio
+import trio.testing
 
 from creche import ConcurrentTaskRunner
 
