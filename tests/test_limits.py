@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ from calls import Gate, fail, forever, give, settle_down
 from creche import (
     CallCancelled,
     ConcurrentTaskRunner,
+    Rate,
     State,
 )
 
@@ -371,3 +373,27 @@ async def test_a_limiter_that_was_used_on_another_loop() -> None:
             raise AssertionError
     async with ConcurrentTaskRunner(limits={"gpu": limiter}).start() as runner:
         assert await (await runner.submit(1, give, limits=["gpu"])) == 1
+
+
+@pytest.mark.parametrize("cancel", [False, True])
+async def test_in_a_callback_of_asyncios_loop(anyio_backend_name: str, cancel: bool) -> None:
+    """Where no task runs a call may be submitted, too, and what it waits for comes."""
+    if anyio_backend_name == "trio":
+        pytest.skip("trio has no callbacks")
+    limiter = anyio.CapacityLimiter(1)
+    limiter.acquire_on_behalf_of_nowait("other code")
+    loop = asyncio.get_running_loop()
+    async with ConcurrentTaskRunner(rate=Rate(50, burst=2), limits={"gpu": limiter}).start() as runner:
+
+        def submit() -> None:
+            for n in range(4):
+                runner.submit_nowait(n, give, n, limits=["gpu"] if n else [])
+            if cancel:
+                runner.cancel_all()
+
+        loop.call_soon(submit)
+        await settle_down()
+        loop.call_soon(limiter.release_on_behalf_of, "other code")
+    states = {slot.state for slot in runner.slots.values()}
+    assert states == {State.CANCELLED if cancel else State.COMPLETED}
+    assert limiter.borrowed_tokens == 0

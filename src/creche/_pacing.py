@@ -13,8 +13,9 @@ nothing waits for. A token that no call takes at once is given back.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import final
+from collections.abc import Awaitable, Callable
+from contextvars import copy_context
+from typing import Any, final
 
 from ._backend import Backend, Nursery, Scope
 from ._limits import Gate
@@ -44,7 +45,8 @@ class Pacer:
         self._sleeps = False
         self._wake: Callable[[], object] | None = None
         self._has_limiters = any(gate.limiter is not None for gate in queue.gates.values())
-        self._borrowing: dict[Gate, Scope] = {}
+        # The scope of each task in a line; `None` until it has begun.
+        self._borrowing: dict[Gate, Scope | None] = {}
 
     @property
     def is_waiting(self) -> bool:
@@ -59,22 +61,26 @@ class Pacer:
             wake()
         elif self._until < math.inf and not self._sleeps:
             self._sleeps = True
-            self._nursery.start_soon(self._sleep, name=_TASK_NAME)
+            self._start(self._sleep, None)
         if self._has_limiters:
             self._stand_in_line(self._queue.asked())
+
+    def _start(self, fn: Callable[[Any], Awaitable[None]], arg: object) -> None:
+        """Start a task; also from a callback of the loop, where nothing of anyio's works by itself."""
+        self._backend.start_soon(self._nursery, copy_context(), fn, arg, _TASK_NAME)
 
     def _stand_in_line(self, asked: list[Gate]) -> None:
         for gate in asked:
             if gate not in self._borrowing:
-                self._borrowing[gate] = self._backend.open_scope()
-                self._nursery.start_soon(self._borrow, gate, name=_TASK_NAME)
+                self._borrowing[gate] = None
+                self._start(self._borrow, gate)
         for gate, scope in self._borrowing.items():
-            if gate not in asked:
+            if gate not in asked and scope is not None:
                 scope.cancel()
 
     # The clock -------------------------------------------------------------------------------------
 
-    async def _sleep(self) -> None:
+    async def _sleep(self, _: None) -> None:
         backend = self._backend
         try:
             while self._until < math.inf:
@@ -102,10 +108,12 @@ class Pacer:
         limiter, token = gate.limiter, object()
         assert limiter is not None
         try:
-            with self._borrowing[gate]:
-                await limiter.acquire_on_behalf_of(token)
-                gate.spare = token
-                self._queue.look_at(gate)
+            self._borrowing[gate] = scope = self._backend.open_scope()
+            with scope:
+                if gate in self._queue.asked():  # else it was cancelled meanwhile
+                    await limiter.acquire_on_behalf_of(token)
+                    gate.spare = token
+                    self._queue.look_at(gate)
         finally:
             del self._borrowing[gate]
             self._fetch()
