@@ -352,3 +352,19 @@ async def test_a_pickle_names_the_instrument() -> None:
     runner = ConcurrentTaskRunner(instruments=[Unpicklable()])  # type: ignore
     with pytest.raises(TypeError, match=r"instrument <the instrument>.*\(not me\)"):
         pickle.dumps(runner)
+
+
+@pytest.mark.parametrize("what", ["rate", "limiter"])
+async def test_cut_while_nothing_runs(what: str, anyio_backend_name: str) -> None:
+    """The exit waits for the clock, or in a line, when a scope around the run is cancelled."""
+    limiter = limiter_of(anyio_backend_name, 1)
+    await limiter.acquire_on_behalf_of("other code")
+    with anyio.move_on_after(0.05) as scope:
+        limits = {"it": limiter if what == "limiter" else Rate(1, per=1000)}
+        async with ConcurrentTaskRunner(limits=limits).start() as runner:
+            if what == "rate":
+                await (await runner.submit("first", give, limits=["it"]))
+            slots = [runner.submit_nowait(n, give, limits=["it"]) for n in range(2)]
+    assert scope.cancelled_caught
+    assert [slot.origin for slot in slots] == ["closed"] * 2
+    assert limiter.statistics().tasks_waiting == 0

@@ -84,7 +84,7 @@ class Carriers:
         self._held_open = False
         self._departure: Event | None = None
         self._lineage = backend.lineage()
-        self._pacer = Pacer(backend, nursery, queue, self.fetch, self._look_for_end)
+        self._pacer = Pacer(backend, nursery, queue, halting, self.fetch, self._look_for_end)
 
     @property
     def idle(self) -> int:

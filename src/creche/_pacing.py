@@ -18,6 +18,7 @@ from contextvars import copy_context
 from typing import Any, final
 
 from ._backend import Backend, Nursery, Scope
+from ._halting import SCOPE_CANCELLED, Halting
 from ._limits import Gate
 from ._queue import Queue
 
@@ -33,12 +34,14 @@ class Pacer:
         backend: Backend,
         nursery: Nursery,
         queue: Queue,
+        halting: Halting,
         fetch: Callable[[], object],
         when_through: Callable[[], object],
     ) -> None:
         self._backend = backend
         self._nursery = nursery
         self._queue = queue
+        self._halting = halting
         self._fetch = fetch
         self._when_through = when_through
         self._until = math.inf
@@ -88,6 +91,9 @@ class Pacer:
                     await backend.park(self)
                 if backend.current_time() >= self._until:
                     self._fetch()
+        except BaseException:
+            self._halting.halt("outer", SCOPE_CANCELLED, cancel=False)
+            raise
         finally:
             self._sleeps = False
             self._when_through()
@@ -114,6 +120,10 @@ class Pacer:
                     await limiter.acquire_on_behalf_of(token)
                     gate.spare = token
                     self._queue.look_at(gate)
+        except BaseException:
+            # Before the queue is asked again: it would send another task into the line.
+            self._halting.halt("outer", SCOPE_CANCELLED, cancel=False)
+            raise
         finally:
             del self._borrowing[gate]
             self._fetch()
