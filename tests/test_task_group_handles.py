@@ -40,6 +40,7 @@ async def test_a_child_that_returns(runner: ConcurrentTaskRunner) -> None:
         handle = group.create_task(coro, name="k")
         assert isinstance(handle, TaskHandle)
         assert (handle.name, handle.coro, handle.status) == ("k", coro, Status.PENDING)
+        assert isinstance(handle, ChildHandle)
         assert handle.slot is runner.slots["k"]
         assert repr(handle) == "<creche.ChildHandle pending name='k' key='k'>"
         for look in ("return_value", "exception"):
@@ -109,6 +110,7 @@ async def test_a_child_that_awaits_its_own_handle(runner: ConcurrentTaskRunner) 
 async def test_after_the_run(runner: ConcurrentTaskRunner) -> None:
     """A handle goes on working."""
     async with runner.start():
-        handle: ChildHandle[int] = runner.as_task_group().create_task(give(1))
+        handle = runner.as_task_group().create_task(give(1))
     assert await handle == 1
+    assert isinstance(handle, ChildHandle)
     assert handle.slot.result() == 1

@@ -325,4 +325,4 @@ async def test_nothing_to_wait_for(runner: ConcurrentTaskRunner) -> None:
     starting.started()
     async with runner.start():
         assert not starting.enroll(forever)
-        assert not runner.as_task_group()._children.enroll(forever)
+        assert not vars(runner.as_task_group())["_children"].enroll(forever)

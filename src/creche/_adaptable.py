@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, cast
 from ._keyed import KeyedTaskRunner
 
 if TYPE_CHECKING:
-    from .facades._task_group import RunnerTaskGroup
+    from anyio.abc import TaskGroup
 
 
 class AdaptableTaskRunner(KeyedTaskRunner):
     """A runner of creche's own that stands in for what others know."""
 
-    def as_task_group(self) -> RunnerTaskGroup:
+    def as_task_group(self) -> TaskGroup:
         """Stand in for an anyio task group, on trio, too; its children are calls, with slots.
 
         The key of a child is its name, or if that is taken, the name and a number: `name=`, or else
@@ -43,4 +43,4 @@ class AdaptableTaskRunner(KeyedTaskRunner):
         run = self._running(None)
         # Not at the top: it loads anyio, which a program on trio alone never needs.
         facade = importlib.import_module("creche.facades._task_group")
-        return cast("RunnerTaskGroup", facade.RunnerTaskGroup(run))
+        return cast("TaskGroup", facade.RunnerTaskGroup(run))

@@ -118,7 +118,7 @@ class Backend(NamedTuple):
         poster: called on the loop; gives a function that any thread may hand a callable to, to be
             called on the loop soon. It raises `RuntimeError` once the loop has ended.
         adopt_limiter: check that a limiter object (the second argument) belongs to this loop, and see to
-            it that it does from now on; gives the exception by which it says that it has no token. It
+            it that it does from now on; gives the exceptions by which it says that it has no token. It
             raises `TypeError` for one of another loop's, with the name that is the first argument.
         run: open a loop in this thread, and run an async function in it to its end.
         make_event: an event to wait for; set on the loop's own thread.
@@ -146,6 +146,6 @@ class Backend(NamedTuple):
     forget_native_cancels: Callable[[int], None]
     is_innermost: Callable[[Nursery], bool]
     poster: Callable[[], Callable[[Callable[[], object]], None]]
-    adopt_limiter: Callable[[str, Any], type[BaseException]]
+    adopt_limiter: Callable[[str, Any], tuple[type[BaseException], ...]]
     run: Callable[[Callable[[], Coroutine[Any, Any, Any]]], Any]
     make_event: Callable[[], Event]

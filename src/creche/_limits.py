@@ -151,7 +151,7 @@ class Gate:
         self,
         name: str,
         limit: Limit,
-        would_block: type[BaseException] | None = None,
+        would_block: tuple[type[BaseException], ...] = (),
     ) -> None:
         self.name = name
         self.limiter = limit.size if isinstance(limit.size, Limiter) else None
@@ -194,7 +194,6 @@ class Gate:
         borrower, self.spare = self.spare, None
         if borrower is None:
             borrower = holder
-            assert self._would_block is not None
             try:
                 self.limiter.acquire_on_behalf_of_nowait(borrower)
             except self._would_block:

@@ -15,16 +15,22 @@ import sys
 from typing import Any
 
 
-def adopt_of_anyio(name: str, limiter: Any, loop: str) -> type[BaseException]:  # noqa: ANN401
+def adopt_of_anyio(
+    name: str,
+    limiter: Any,  # noqa: ANN401 - what a user has passed
+    loop: str,
+    *others: type[BaseException],
+) -> tuple[type[BaseException], ...]:
     """Check a limiter object that is not trio's own, if that is the loop.
 
     Args:
         name: of the limit, for the message.
         limiter: one of anyio's, if all is well; or anything with its methods.
         loop: `"trio"` or `"asyncio"`.
+        *others: what it may raise beside anyio's own exception.
 
     Returns:
-        the exception by which it says that it has no token.
+        the exceptions by which it says that it has no token.
 
     Raises:
         TypeError: it belongs to another loop.
@@ -36,7 +42,7 @@ def adopt_of_anyio(name: str, limiter: Any, loop: str) -> type[BaseException]:  
             f"is used on, or use an anyio.CapacityLimiter that was made before any loop ran"
         )
         raise TypeError(msg)
-    would_block: type[BaseException] = sys.modules["anyio"].WouldBlock
+    would_block: tuple[type[BaseException], ...] = (sys.modules["anyio"].WouldBlock, *others)
     probe = object()
     try:
         limiter.acquire_on_behalf_of_nowait(probe)

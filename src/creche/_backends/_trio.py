@@ -125,10 +125,11 @@ def _poster() -> Callable[[Callable[[], object]], None]:
     return trio.lowlevel.current_trio_token().run_sync_soon
 
 
-def _adopt_limiter(name: str, limiter: Any) -> type[BaseException]:  # noqa: ANN401
+def _adopt_limiter(name: str, limiter: Any) -> tuple[type[BaseException], ...]:  # noqa: ANN401
     if isinstance(limiter, trio.CapacityLimiter):
-        return trio.WouldBlock
-    return adopt_of_anyio(name, limiter, "trio")
+        return (trio.WouldBlock,)
+    # Some versions of anyio let trio's own exception through.
+    return adopt_of_anyio(name, limiter, "trio", trio.WouldBlock)
 
 
 def in_task() -> bool:

@@ -40,8 +40,13 @@ class ChildHandle(anyio.TaskHandle[T, Any]):  # type: ignore[misc]  # pyright: i
 
     __slots__ = ("_cancel_child", "_child", "_child_name", "_was_cancelled")
 
-    def __init__(self, child: Child, name: str, cancel: Callable[[Child, str], object]) -> None:
-        self._child = child
+    def __init__(
+        self,
+        child: Any,  # noqa: ANN401 - a Child, which is private
+        name: str,
+        cancel: Callable[[Any, str], object],
+    ) -> None:
+        self._child: Child = child
         self._child_name = name
         self._cancel_child = cancel
         self._was_cancelled = False

@@ -35,8 +35,11 @@ T = TypeVar("T")
 class RunnerTaskGroup(TaskGroup):
     """An `anyio.abc.TaskGroup` whose children are calls; see `ConcurrentTaskRunner.as_task_group`."""
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    def __init__(
+        self,
+        run: Any,  # noqa: ANN401 - a Run, which is private
+    ) -> None:
+        self._run: Run = run
         self._children = Children(run)
         self._scope: Any = run.backend.open_scope()
         self.cancel_scope = GroupScope(self._scope, self._cancel, self._children.set_deadline)
@@ -168,7 +171,7 @@ class RunnerTaskGroup(TaskGroup):
         """Of the scope."""
         return self.cancel_scope.deadline
 
-    def has_joined(self, child: Child) -> None:
+    def has_joined(self, child: Any) -> None:  # noqa: ANN401 - a Child, which is private
         """A child that was being started is ready."""
         if self._block is None:
             child.hand_over()
