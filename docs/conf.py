@@ -37,7 +37,7 @@ nitpick_ignore_regex = [
         r"py:.*",
         r"(collections|typing|types|asyncio|trio|anyio|outcome|contextlib|enum|abc)\b.*",
     ),
-    (r"py:class", r"creche\._.*|creche\.flows.*|optional|Place|T|T_co|P|R|V|Item|NamedTuple"),
+    (r"py:class", r"creche\._.*|creche\.flows.*|optional|Place|T|T_co|P|R|V|Item|NamedTuple|Limiter"),
     (r"py:exc", r".*"),
     (r"py:obj", r".*"),
 ]

@@ -340,10 +340,9 @@ class Run:
     def _why_halt(self, exc: BaseException) -> tuple[Origin, str]:
         if self._grace is not None:
             # What the body makes of a cancellation does not end the grace of the calls.
-            if self.halting.halted is not None:
-                return self.halting.halted
-            if self.backend.current_effective_deadline() == -math.inf:
-                return "outer", SCOPE_CANCELLED
+            seen = self.halting.halted
+            if seen is not None or self.backend.current_effective_deadline() == -math.inf:
+                return seen or ("outer", SCOPE_CANCELLED)
         _, rest = split(exc, self.backend.cancelled)
         if rest is None:
             return "outer", "the body of the runner was cancelled"
