@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
 from typing import Any
 
 import anyio
@@ -21,19 +22,38 @@ from creche import (
     SequentialTaskRunner,
     State,
 )
-from creche.instruments import Summary
+from creche._backends import by_name
+from creche.instruments import Instrument, Summary
+from limiting import limiter_of, running
 
 pytestmark = pytest.mark.anyio
 
 
-def running(runner: ConcurrentTaskRunner) -> list[Any]:
-    """The keys of what runs now."""
-    return [key for key, slot in runner.slots.items() if slot.state is State.RUNNING]
+class Own:
+    """A limiter of a user's own making, which brings no library along."""
+
+    total_tokens = 1
+    borrowed_tokens = 0
+
+    def acquire_on_behalf_of_nowait(self, borrower: object) -> None:
+        """Give a token."""
+
+    def release_on_behalf_of(self, borrower: object) -> None:
+        """Take it back."""
 
 
-def limiter_of(name: str, tokens: int) -> Any:
-    """A limiter object of the loop's own kind."""
-    return trio.CapacityLimiter(tokens) if name == "trio" else anyio.CapacityLimiter(tokens)
+def test_a_limiter_in_a_program_without_anyio(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of anyio's is asked for."""
+    monkeypatch.delitem(sys.modules, "anyio")
+    assert by_name("trio").adopt_limiter("gpu", Own()) == (trio.WouldBlock,)
+
+
+def test_a_deep_copy_in_a_program_that_pickles_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pickler is there to refuse an instrument."""
+    monkeypatch.delitem(sys.modules, "pickle")
+    monkeypatch.delitem(sys.modules, "cloudpickle", raising=False)
+    runner = ConcurrentTaskRunner(instruments=[Summary()])
+    assert len(copy.deepcopy(runner)._options.instruments) == 1
 
 
 # Rates ----------------------------------------------------------------------------------------------
@@ -256,7 +276,7 @@ async def test_set_limit() -> None:
         ({"rate": float("nan")}, ValueError, "starts of rate must be more than 0"),
         ({"rate": Rate(1, per=0)}, ValueError, "per of rate must be more than 0"),
         ({"rate": Rate(1, burst=0)}, ValueError, "burst of rate must be at least 1"),
-        ({"rate": Rate(1, burst=1.5)}, TypeError, "burst of rate must be a whole number"),  # type: ignore
+        ({"rate": Rate(1, burst=1.5)}, TypeError, "burst of rate must be a whole number"),  # type: ignore  # wrong on purpose
         ({"rate": "fast"}, TypeError, "rate must be a number of starts in a second"),
         ({"rate": True}, TypeError, "rate must be a number of starts in a second"),
     ],
@@ -306,7 +326,7 @@ async def test_bad_changes(anyio_backend_name: str) -> None:
         with pytest.raises(ValueError, match="max_workers must be at least 1"):
             runner.set_max_workers(0)
         with pytest.raises(TypeError, match="max_workers must be a whole number"):
-            runner.set_max_workers("2")  # type: ignore
+            runner.set_max_workers("2")  # type: ignore  # wrong on purpose
         with pytest.raises(ValueError, match="limit 'db' must be at least 1"):
             runner.set_limit("db", 0)
         with pytest.raises(ValueError, match="limit 'dv', which the runner does not have"):
@@ -331,7 +351,7 @@ async def test_pickles() -> None:
     assert copy.copy(shared) == shared
 
 
-class Unpicklable:
+class Unpicklable(Instrument):
     """An instrument that refuses."""
 
     def call_finished(self, event: object) -> None:
@@ -349,7 +369,7 @@ async def test_a_pickle_names_the_instrument() -> None:
     """Which of them refuses; one that does not is carried."""
     summary = ConcurrentTaskRunner(instruments=[Summary()])
     assert len(pickle.loads(pickle.dumps(summary))._options.instruments) == 1
-    runner = ConcurrentTaskRunner(instruments=[Unpicklable()])  # type: ignore
+    runner = ConcurrentTaskRunner(instruments=[Unpicklable()])
     with pytest.raises(TypeError, match=r"instrument <the instrument>.*\(not me\)"):
         pickle.dumps(runner)
 

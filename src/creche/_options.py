@@ -131,17 +131,19 @@ def check_picklable(options: Options) -> None:
     loaded = [sys.modules[name] for name in ("pickle", "cloudpickle") if name in sys.modules]
     picklers: list[Callable[[object], object]] = [module.dumps for module in loaded]
     for instrument in options.instruments:
-        refused: Exception | None = None
-        for dumps in picklers:
-            try:
-                dumps(instrument)
-            except Exception as exc:  # noqa: BLE001 - its state is the user's, and may raise anything
-                refused = exc
-            else:
-                break
-        else:
+        refusals = [_refusal(dumps, instrument) for dumps in picklers]
+        if refusals and all(refusals):
             msg = (
-                f"instrument {instrument!r} of the runner cannot be pickled ({refused}); give it a "
+                f"instrument {instrument!r} of the runner cannot be pickled ({refusals[-1]}); give it a "
                 f"__getstate__, or pickle the runner without it"
             )
-            raise TypeError(msg) from refused
+            raise TypeError(msg) from refusals[-1]
+
+
+def _refusal(dumps: Callable[[object], object], instrument: object) -> Exception | None:
+    """Why this pickler does not take an instrument; `None` if it does."""
+    try:
+        dumps(instrument)
+    except Exception as exc:  # noqa: BLE001 - its state is the user's, and may raise anything
+        return exc
+    return None

@@ -42,7 +42,9 @@ def adopt_of_anyio(
             f"is used on, or use an anyio.CapacityLimiter that was made before any loop ran"
         )
         raise TypeError(msg)
-    would_block: tuple[type[BaseException], ...] = (sys.modules["anyio"].WouldBlock, *others)
+    would_block = others
+    if "anyio" in sys.modules:  # a limiter of a user's own making does not bring it along
+        would_block = (*others, sys.modules["anyio"].WouldBlock)
     probe = object()
     try:
         limiter.acquire_on_behalf_of_nowait(probe)
