@@ -23,7 +23,12 @@ def path_of(name: str) -> Path:
 
 def load(name: str) -> Any:
     """An example as a module, new each time; its `main` is not run."""
-    spec = importlib.util.spec_from_file_location(name, path_of(name))
+    return load_file(path_of(name))
+
+
+def load_file(path: Path) -> Any:
+    """Any file of Python as a module, new each time."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -87,7 +87,7 @@ def slot(key: Any, gates: tuple[Gate, ...] = ()) -> Slot[Any]:
     """A pending slot, as the queue sees it."""
     call = read_call(give, ())
     call.wishes = Wishes(gates=gates)
-    return Slot(key, None, call)  # type: ignore
+    return Slot(key, None, call)  # type: ignore  # the queue never asks for its home
 
 
 STEPS = st.lists(

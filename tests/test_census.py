@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import re
 import subprocess
 import sys
 import tokenize
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from creche import ConcurrentTaskRunner, SequentialTaskRunner
+from examples import load
 
 EXAMPLE = Path(__file__).parent.parent / "docs" / "examples" / "stdlib_census.py"
 
@@ -39,15 +38,6 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def load() -> Any:
-    spec = importlib.util.spec_from_file_location("stdlib_census", EXAMPLE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def count_keyword(source: bytes, keyword: str) -> int:
     """How often a keyword stands in a source, counted by tokens: an independent count."""
     tokens = tokenize.tokenize(io.BytesIO(source).readline)
@@ -56,7 +46,7 @@ def count_keyword(source: bytes, keyword: str) -> int:
 
 def test_equal_results_everywhere(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Under each runner and loop the same table, which agrees with a count by tokens."""
-    census = load().census
+    census = load("stdlib_census").census
     results = []
     for runner in (ConcurrentTaskRunner(), SequentialTaskRunner(), ConcurrentTaskRunner(2)):
         for backend in ("trio", "asyncio"):

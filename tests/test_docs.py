@@ -8,7 +8,6 @@ fenced as ``python no-run``.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import io
 import linecache
 import logging
@@ -22,6 +21,7 @@ import pytest
 
 from creche import Origin, State
 from creche._states import TRANSITIONS, mermaid
+from examples import load_file
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -135,19 +135,10 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert (page.parent / target).exists(), target
 
 
-def load_conf() -> Any:
-    spec = importlib.util.spec_from_file_location("docs_conf", DOCS / "conf.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_the_pictures_of_the_states() -> None:
     """Both are drawn from the table in code; the page's is what the code draws now."""
     assert first(DOCS / "explanation" / "states.md", "mermaid") == f"{mermaid()}\n"
-    svg = load_conf().draw_states()
+    svg = load_file(DOCS / "conf.py").draw_states()
     for state, after in ((state, after) for state, row in TRANSITIONS.items() for after in row):
         assert f"<title>{state.name} to {after.name}</title>" in svg
     assert svg.count("<title>") == sum(len(row) for row in TRANSITIONS.values())

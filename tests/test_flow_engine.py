@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import signal
+import subprocess
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -244,8 +245,6 @@ def test_a_task_that_is_cancelled(flow: Flow) -> None:
 
 
 INTERRUPTED = """
-import time
-from pathlib import Path
 import trio
 from creche import ConcurrentTaskRunner
 from flow_engine import Flow
@@ -266,8 +265,7 @@ async def slow(quick):
 @flow.task
 def in_a_thread(quick):
     print("begun")
-    while not Path("go on").exists():
-        time.sleep(0.01)
+    input()
     print("to its end")
 
 @flow.task
@@ -289,11 +287,13 @@ def test_ctrl_c(tmp_path: Path) -> None:
     """Each task is reported once, and nothing is left behind; the program ends by itself."""
     program = tmp_path / "interrupted.py"
     program.write_text(INTERRUPTED, encoding="utf-8")
-    with start(program, cwd=tmp_path) as process:
+    with start(program, cwd=tmp_path, stdin=subprocess.PIPE) as process:
         said = read_until(process, "begun\n")
         process.send_signal(signal.SIGINT)
         said += read_until(process, "cleaned up\n")
-        (tmp_path / "go on").touch()
+        assert process.stdin is not None
+        process.stdin.write("go on\n")
+        process.stdin.flush()
         # Not communicate(): it reads behind the back of the buffer that the lines above came from.
         assert process.stdout is not None
         assert process.stderr is not None

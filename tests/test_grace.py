@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,6 +13,7 @@ import trio
 
 from calls import fail, forever, give, settle_down
 from creche import ConcurrentTaskRunner, State
+from loops import both, ctrl_c
 
 pytestmark = pytest.mark.anyio
 
@@ -233,29 +233,12 @@ async def test_bad_input(grace: Any, error: type[Exception], match: str) -> None
 # Ctrl-C and asyncio's own cancellations -------------------------------------------------------------
 
 
-def press() -> None:
-    """What the terminal does."""
-    signal.raise_signal(signal.SIGINT)
-
-
-def run_trio(fn: Callable[[], Awaitable[Any]]) -> None:
-    trio.run(fn)
-
-
-def run_asyncio(fn: Callable[[], Any]) -> None:
-    asyncio.run(fn())
-
-
-both = pytest.mark.parametrize("run", [run_trio, run_asyncio])
-
-
 async def press_later(seconds: float) -> str:
     """A call that presses Ctrl-C, with the main thread in the loop, and goes on."""
-    loop = trio if trio.lowlevel.in_trio_run() else None
-    if loop is not None:
-        trio.lowlevel.current_trio_token().run_sync_soon(press)
+    if trio.lowlevel.in_trio_run():
+        trio.lowlevel.current_trio_token().run_sync_soon(ctrl_c)
     else:
-        asyncio.get_running_loop().call_soon(press)
+        asyncio.get_running_loop().call_soon(ctrl_c)
     return await work(seconds)
 
 

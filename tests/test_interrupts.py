@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import anyio
@@ -16,22 +16,7 @@ from calls import fail, forever
 from creche import ConcurrentTaskRunner, SequentialTaskRunner, State
 from creche._backends import by_name
 from creche._backends._threads import ThreadCall
-
-
-def ctrl_c() -> None:
-    """What the terminal does."""
-    signal.raise_signal(signal.SIGINT)
-
-
-def run_trio(fn: Callable[[], Awaitable[Any]]) -> None:
-    trio.run(fn)
-
-
-def run_asyncio(fn: Callable[[], Any]) -> None:
-    asyncio.run(fn())
-
-
-both = pytest.mark.parametrize("run", [run_trio, run_asyncio])
+from loops import both, ctrl_c, run_asyncio, run_trio
 
 
 @both

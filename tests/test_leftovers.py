@@ -17,14 +17,7 @@ import trio
 
 from calls import Gate, error_of, forever, give, settle_down
 from creche import CallCancelled, ConcurrentTaskRunner, SequentialTaskRunner, Slot, State
-
-
-def run_trio(fn: Callable[[], Any]) -> None:
-    trio.run(fn)
-
-
-def run_asyncio(fn: Callable[[], Any]) -> None:
-    asyncio.run(fn())
+from loops import run_asyncio, run_trio
 
 
 def handles() -> int:

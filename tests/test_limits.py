@@ -10,20 +10,16 @@ import anyio
 import pytest
 import trio
 
-from calls import Gate, fail, forever, give, settle_down
+from calls import Gate, error_of, fail, forever, give, settle_down
 from creche import (
     CallCancelled,
     ConcurrentTaskRunner,
     Rate,
     State,
 )
+from limiting import limiter_of, running
 
 pytestmark = pytest.mark.anyio
-
-
-def running(runner: ConcurrentTaskRunner) -> list[Any]:
-    """The keys of what runs now."""
-    return [key for key, slot in runner.slots.items() if slot.state is State.RUNNING]
 
 
 async def test_a_limit() -> None:
@@ -122,7 +118,7 @@ async def test_a_limit_is_free_after_every_end() -> None:
         await runner.wait("cancelled")
         runner.cancel("never")
         assert await (await runner.submit("last", give, limits=["db"])) == 1
-        assert isinstance((await runner.wait("fails")).error, ValueError)  # type: ignore
+        assert isinstance(error_of(await runner.wait("fails")), ValueError)
 
 
 async def test_after_and_limits() -> None:
@@ -226,11 +222,6 @@ async def test_a_reservation_that_only_a_blocked_call_could_fill() -> None:
 
 
 # Limiter objects ------------------------------------------------------------------------------------
-
-
-def limiter_of(name: str, tokens: int) -> Any:
-    """A limiter object of the loop's own kind."""
-    return trio.CapacityLimiter(tokens) if name == "trio" else anyio.CapacityLimiter(tokens)
 
 
 @pytest.mark.parametrize("kind", ["own", "anyio", "before"])

@@ -206,9 +206,9 @@ async def test_what_is_refused(runner: ConcurrentTaskRunner) -> None:
         group = runner.as_task_group()
         async with group:
             with pytest.raises(TypeError, match="create_task needs a coroutine, not <function give"):
-                group.create_task(give)  # type: ignore
+                group.create_task(give)  # type: ignore  # wrong on purpose
             with pytest.raises(TypeError):
-                group.start_soon(len, "abc")  # type: ignore
+                group.start_soon(len, "abc")  # type: ignore  # wrong on purpose
             with pytest.raises(RuntimeError, match="enter the group"), group.cancel_scope:
                 pass
             with pytest.raises(RuntimeError, match="it was entered before"):

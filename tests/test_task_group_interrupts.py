@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import signal
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import anyio
 import pytest
-import trio
 
 from calls import fail, forever, give, settle_down
 from creche import ConcurrentTaskRunner, State
 from creche._capture import leaves
+from loops import both, ctrl_c
 
 
 class OurError(Exception):
@@ -120,17 +119,6 @@ def test_no_cancel_of_its_own_is_left_on_the_host() -> None:
 # Ctrl-C --------------------------------------------------------------------------------------------
 
 
-def run_trio(fn: Callable[[], Awaitable[Any]]) -> None:
-    trio.run(fn)
-
-
-def run_asyncio(fn: Callable[[], Any]) -> None:
-    asyncio.run(fn())
-
-
-both = pytest.mark.parametrize("run", [run_trio, run_asyncio])
-
-
 @both
 @pytest.mark.parametrize("presses", [1, 2])
 def test_ctrl_c_while_it_waits(run: Callable[[Any], None], presses: int) -> None:
@@ -141,7 +129,7 @@ def test_ctrl_c_while_it_waits(run: Callable[[Any], None], presses: int) -> None
         await settle_down()
         with anyio.CancelScope(shield=True):
             for _ in range(presses):
-                signal.raise_signal(signal.SIGINT)
+                ctrl_c()
                 await anyio.sleep(0.002)
 
     async def main() -> None:

@@ -44,7 +44,7 @@ async def test_it_gives_what_the_child_reports(runner: ConcurrentTaskRunner) -> 
             assert handle.start_value == 3
             assert [slot.state for slot in runner.slots.values()] == [State.RUNNING] * 3
             with pytest.raises(RuntimeError, match="was not started with start"):
-                group.start_soon(give).start_value  # noqa: B018
+                group.start_soon(give).start_value  # noqa: B018 - it raises
             group.cancel_scope.cancel()
         assert "test_task_group_start.serve" not in runner.slots
         with anyio.CancelScope() as scope:
@@ -83,7 +83,7 @@ async def test_a_report_before_there_is_a_coroutine(runner: ConcurrentTaskRunner
             handle = await group.start(make, return_handle=True)
             assert handle.start_value == 1
             with pytest.raises(TypeError, match=r"make_none\(\) must give a coroutine"):
-                await group.start(make_none)  # type: ignore
+                await group.start(make_none)  # type: ignore  # wrong on purpose
         assert handle.return_value == 2
         at_once = runner.as_task_group()
         assert await at_once.start(make) == 1

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -195,7 +196,7 @@ def test_what_is_broken_is_seen(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Each promise: a line that names the task, and exit status 1."""
-    unruly = lambda max_workers, **options: Unruly(fault, max_workers, **options)  # noqa: E731
+    unruly = partial(Unruly, fault)
     monkeypatch.setattr(wf_replay, "ConcurrentTaskRunner", unruly)
     monkeypatch.setattr(wf_replay, "SHOWN", 20)
     workers = "3" if fault == "after" else "1"  # alone, each comes after the one before anyhow

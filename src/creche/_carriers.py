@@ -24,7 +24,7 @@ from ._backend import Backend, Event, Nursery
 from ._board import Board
 from ._call import Call
 from ._carrier import CARRIED, Carrier
-from ._halting import SCOPE_CANCELLED, Guest, Halting
+from ._halting import Guest, Halting
 from ._pacing import Pacer
 from ._performing import Performer
 from ._places import Places
@@ -208,7 +208,7 @@ class Carriers:
             await self._until_guests_have_gone()
         finally:
             if self._halting.guests:
-                self._halting.halt("outer", SCOPE_CANCELLED, cancel=False)
+                self._halting.note_cancelled()
                 with self._backend.open_scope(shield=True):
                     await self._until_guests_have_gone()
             self._held_open = False
@@ -282,7 +282,7 @@ class Carriers:
         halting = self._halting
         try:
             if self._backend.current_effective_deadline() == -math.inf:
-                halting.halt("outer", SCOPE_CANCELLED, cancel=False)
+                halting.note_cancelled()
             if slot.done:
                 return None
             if halting.halted is not None:

@@ -12,18 +12,17 @@ never due, no shield is left.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from typing import final
 
 from ._backend import Backend, Nursery, Scope
 from ._halting import SCOPE_CANCELLED, Halting
+from ._parking import Parking
 
 _TASK_NAME = "creche watcher"
 
 
 @final
-class Grace:
+class Grace(Parking):
     """The grace of one run.
 
     Attributes:
@@ -31,15 +30,15 @@ class Grace:
     """
 
     def __init__(self, backend: Backend, halting: Halting, seconds: float) -> None:
+        super().__init__()
         self.is_over = False
         self._backend = backend
         self._halting = halting
         self._seconds = seconds
-        self._deadline = math.inf
-        self._is_seen = False
+        # Of the calls, once the cancellation was seen.
+        self._deadline: float | None = None
         self._is_drained = False
         self._shields: dict[Scope, None] = {}
-        self._wakers: dict[Callable[[], object], None] = {}
 
     def cover(self, scope: Scope) -> None:
         """A call begins; its scope is a shield from now on."""
@@ -73,7 +72,7 @@ class Grace:
         try:
             await self._wait()
         except BaseException:
-            self._halting.halt("outer", SCOPE_CANCELLED, cancel=False)
+            self._halting.note_cancelled()
             await self._give()
             raise
 
@@ -89,12 +88,14 @@ class Grace:
             try:
                 await self._wait()
             except BaseException as exc:  # noqa: BLE001 - raised by the caller, when the calls have ended
+                why = SCOPE_CANCELLED
                 if not isinstance(exc, self._backend.cancelled):
+                    why = "the runner was interrupted at its exit"
+                # Else the scope that is cancelled does the cancelling, and goes on doing it.
+                comes_once = why is not SCOPE_CANCELLED or self._backend.native_cancels() > native
+                if comes_once:
                     came.append(exc)
-                    self._halting.halt("outer", "the runner was interrupted at its exit")
-                elif self._backend.native_cancels() > native:
-                    came.append(exc)
-                self._halting.halt("outer", SCOPE_CANCELLED, cancel=bool(came))
+                self._halting.halt("outer", why, cancel=comes_once)
         try:
             await self._give()
         except BaseException as exc:  # noqa: BLE001 - the second one: it does not wait any longer
@@ -112,24 +113,9 @@ class Grace:
         """Give the calls their time, if it is due; then it is over."""
         halted = self._halting.halted
         if halted is not None and halted.origin == "outer":
-            if not self._is_seen:
-                self._is_seen = True
+            if self._deadline is None:
                 self._deadline = self._backend.current_time() + self._seconds
             with self._backend.open_scope(shield=True, deadline=self._deadline):
                 while self._shields and not self.is_over:
                     await self._backend.park(self)
         self.end()
-
-    def enroll(self, wake: Callable[[], object]) -> bool:
-        """Park; part of the protocol between a loop and what is waited for."""
-        self._wakers[wake] = None
-        return True
-
-    def withdraw(self, wake: Callable[[], object]) -> None:
-        """Let somebody go who was cancelled."""
-        self._wakers.pop(wake, None)
-
-    def _wake_all(self) -> None:
-        wakers, self._wakers = self._wakers, {}
-        for wake in wakers:
-            wake()

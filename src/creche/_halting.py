@@ -60,7 +60,7 @@ class Halting:
         self.halted: Halt | None = None
         self.has_cancelled = False
         self.guests: dict[Guest, None] = {}
-        self.when_cut: Callable[[], object] = bool
+        self.when_cut: Callable[[], object] = lambda: None
         self._nursery = nursery
         self._board = board
         self._queue = queue
@@ -89,6 +89,10 @@ class Halting:
             self._nursery.cancel_scope.cancel()
         if origin == "closed":
             self.when_cut()
+
+    def note_cancelled(self) -> None:
+        """A scope around the run was cancelled, which does the cancelling: start nothing more."""
+        self.halt("outer", SCOPE_CANCELLED, cancel=False)
 
     def why_dropped(self) -> str:
         """The reason of a call that does not start because of the halt."""

@@ -118,11 +118,7 @@ class KeyedTaskRunner(ReadableTaskRunner):
             ValueError: `on_collision` is none of the three, `timeout` is negative, a number is NaN, the
                 runner has no limit of that name, or `after` closes a circle.
         """
-        check_choice("on_collision", on_collision, ON_COLLISION)
-        work = self._read(call, args, timeout, priority)
-        run = self._known(key)
-        if limits != ():
-            self._need(run, key, work, limits)
+        run, work = self._prepare(key, call, args, on_collision, timeout, priority, limits)
         if on_collision == "raise" and isinstance(after, tuple) and not after:
             return run.intake.submit(key, work)  # the usual case; the intake looks whether it is open
         run.intake.check(key)
@@ -321,45 +317,33 @@ class KeyedTaskRunner(ReadableTaskRunner):
             )
             raise RuntimeError(msg)
 
-    @staticmethod
-    def _read(
+    def _prepare(
+        self,
+        key: Hashable,
         call: object,
         args: tuple[object, ...],
+        on_collision: OnCollision,
         timeout: float | None,
         priority: float,
-    ) -> Call:
-        """The call that was submitted, with what is wished of it.
-
-        Raises:
-            TypeError: it cannot be called, or a wish is of the wrong type.
-            ValueError: a wish is no such number.
-        """
-        work = read_call(call, args)
-        if timeout is not None or priority != 0:
-            work.wishes = Wishes(check_timeout(timeout), check_priority(priority))
-        return work
-
-    @staticmethod
-    def _need(run: Run, key: Hashable, work: Call, limits: Iterable[str]) -> None:
-        """Note the named limits that a call needs.
-
-        Raises:
-            TypeError: `limits` is no list of names.
-            ValueError: the runner has no limit of that name.
-        """
-        gates = run.queue.find_gates(key, check_names(limits))
-        work.wishes = work.wishes._replace(gates=gates)
-
-    def _running(self, key: Hashable) -> Run:
-        """The run that takes calls.
+        limits: Iterable[str],
+    ) -> tuple[Run, Call]:
+        """The run, and the call that was submitted to it, with what is wished of it.
 
         Raises:
             RunnerNotStarted: the runner is not started.
-            RunnerClosed: it was started, and is not any more.
+            TypeError: it cannot be called, or a wish is of the wrong type.
+            ValueError: a wish is no such number, `on_collision` is none of the three, or the runner has
+                no limit of that name.
         """
+        check_choice("on_collision", on_collision, ON_COLLISION)
+        work = read_call(call, args)
+        if timeout is not None or priority != 0:
+            work.wishes = Wishes(check_timeout(timeout), check_priority(priority))
         run = self._known(key)
-        run.intake.check(key)
-        return run
+        if limits != ():
+            gates = run.queue.find_gates(key, check_names(limits))
+            work.wishes = work.wishes._replace(gates=gates)
+        return run, work
 
     @staticmethod
     def _to_join(run: Run, key: Hashable) -> Slot[Any] | None:

@@ -130,6 +130,7 @@ class Lane:
         return kept
 
     def leave(self) -> None:
-        """Nobody waits here any more."""
+        """Nobody waits here any more, and nothing is kept."""
+        self.open()
         for gate in self.gates:
             del gate.lanes[self]

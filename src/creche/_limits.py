@@ -34,15 +34,15 @@ class Limiter(Protocol):
         """How many of them somebody has."""
         ...
 
-    def acquire_on_behalf_of_nowait(self, borrower: Any, /) -> Any:  # noqa: ANN401 - the loops' own
+    def acquire_on_behalf_of_nowait(self, borrower: object, /) -> object:
         """Take a token, or raise."""
         ...
 
-    async def acquire_on_behalf_of(self, borrower: Any, /) -> Any:  # noqa: ANN401
+    async def acquire_on_behalf_of(self, borrower: object, /) -> object:
         """Take a token, in turn."""
         ...
 
-    def release_on_behalf_of(self, borrower: Any, /) -> Any:  # noqa: ANN401
+    def release_on_behalf_of(self, borrower: object, /) -> object:
         """Give a token back."""
         ...
 
@@ -83,11 +83,10 @@ def read_limits(given: object) -> Mapping[str, Limit]:
             msg = f"the name of a limit must be a string, not {name!r}"
             raise TypeError(msg)
         what = f"limit {name!r}"
-        limit = value if isinstance(value, Limit) else Limit()
-        if isinstance(value, Rate):
-            limit = Limit(rate=value)
-        elif not isinstance(value, Limit):
-            limit = Limit(value)
+        if isinstance(value, Limit):
+            limit = value
+        else:
+            limit = Limit(rate=value) if isinstance(value, Rate) else Limit(value)
         if not (limit.size is None or isinstance(limit.size, Limiter)):
             cure = "or a limiter object, a Rate, or a Limit of both; leave it out for no limit"
             check_count(what, limit.size, cure=cure)
@@ -162,8 +161,7 @@ class Gate:
         self._size: float = math.inf
         if isinstance(limit.size, int):
             self._size = limit.size
-        rate = read_rate(limit.rate)
-        self._bucket = None if rate is None else Bucket(rate)
+        self._bucket = Bucket(limit.rate) if isinstance(limit.rate, Rate) else None
         self._would_block = would_block
 
     @property

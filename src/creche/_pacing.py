@@ -18,16 +18,17 @@ from contextvars import copy_context
 from typing import Any, final
 
 from ._backend import Backend, Nursery, Scope
-from ._halting import SCOPE_CANCELLED, Halting
+from ._halting import Halting
 from ._limits import Gate
+from ._parking import Parking
 from ._queue import Queue
 
 _TASK_NAME = "creche pacer"
 
 
 @final
-class Pacer:
-    """Has the queue of one run asked again."""
+class Pacer(Parking):
+    """Has the queue of one run asked again. Its task for the clock parks until the time is another."""
 
     def __init__(
         self,
@@ -38,6 +39,7 @@ class Pacer:
         fetch: Callable[[], object],
         when_through: Callable[[], object],
     ) -> None:
+        super().__init__()
         self._backend = backend
         self._nursery = nursery
         self._queue = queue
@@ -46,7 +48,6 @@ class Pacer:
         self._when_through = when_through
         self._until = math.inf
         self._sleeps = False
-        self._wake: Callable[[], object] | None = None
         self._has_limiters = any(gate.limiter is not None for gate in queue.gates.values())
         # The scope of each task in a line; `None` until it has begun.
         self._borrowing: dict[Gate, Scope | None] = {}
@@ -59,9 +60,8 @@ class Pacer:
     def look(self) -> None:
         """The queue has nothing more for now: see to it that it is asked when it will have."""
         until, self._until = self._until, self._queue.wakes_at
-        if self._until != until and (wake := self._wake) is not None:
-            self._wake = None
-            wake()
+        if self._until != until and self._parked:
+            self._wake_all()
         elif self._until < math.inf and not self._sleeps:
             self._sleeps = True
             self._start(self._sleep, None)
@@ -92,21 +92,11 @@ class Pacer:
                 if backend.current_time() >= self._until:
                     self._fetch()
         except BaseException:
-            self._halting.halt("outer", SCOPE_CANCELLED, cancel=False)
+            self._halting.note_cancelled()
             raise
         finally:
             self._sleeps = False
             self._when_through()
-
-    def enroll(self, wake: Callable[[], object]) -> bool:
-        """Park until the time is another; part of the protocol between a loop and what is waited for."""
-        self._wake = wake
-        return True
-
-    def withdraw(self, wake: Callable[[], object]) -> None:
-        """The time has come."""
-        del wake
-        self._wake = None
 
     # Limiter objects -------------------------------------------------------------------------------
 
@@ -122,7 +112,7 @@ class Pacer:
                     self._queue.look_at(gate)
         except BaseException:
             # Before the queue is asked again: it would send another task into the line.
-            self._halting.halt("outer", SCOPE_CANCELLED, cancel=False)
+            self._halting.note_cancelled()
             raise
         finally:
             del self._borrowing[gate]

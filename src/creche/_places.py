@@ -6,8 +6,7 @@ call lends its place meanwhile, and takes it back before any new call begins.
 What it does not know: calls, loops. Whoever asks is granted a place by a method of its own.
 
 Invariant: `taken` counts the places that somebody has; it exceeds the limit only after that was
-lowered, until as many have come free. Whoever has asked
-is granted a place once, or has withdrawn.
+lowered, until as many have come free. Whoever has asked is granted a place once, or has withdrawn.
 """
 
 from __future__ import annotations

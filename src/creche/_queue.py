@@ -78,15 +78,16 @@ class Queue:
     ) -> None:
         self.places = None if max_workers is None else Places(max_workers)
         self.gates = gates
-        self.is_simple = rate is None
         self.wakes_at = math.inf
         self._ageing = ageing
         self._bucket = None if rate is None else Bucket(rate)
-        # In the order of pushing, as long as no call has a priority or needs a limit; from then on in
-        # lanes, by the limits that they need.
+        # In the order of pushing, as long as calls wait for nothing but a place, and none has a
+        # priority; from then on in lanes, by the limits that they need.
         self._waiting: deque[Slot[Any]] = deque()
         self._withdrawn = 0
-        self._lanes: dict[tuple[Gate, ...], Lane] | None = None
+        self._lanes: dict[tuple[Gate, ...], Lane] | None = None if rate is None else {}
+        # Not asked of the lanes each time: that is on the way of every call.
+        self.is_simple = self._lanes is None
         self._numbers = count()
         # The lanes that something has happened to since they were looked at, by their first calls.
         self._listed: list[tuple[float, int, Lane]] = []
@@ -154,7 +155,7 @@ class Queue:
             now: in seconds; what is counted from does not matter.
         """
         places = self.places
-        if self.is_simple:  # the hot path, in one frame
+        if self._lanes is None:  # the hot path, in one frame
             waiting = self._waiting
             if not waiting or (places is not None and not places.take()):
                 return None
@@ -180,7 +181,7 @@ class Queue:
             return None
         if places is not None and not places.take():
             return None
-        slot = self._next_waiting() if self._lanes is None else self._next_in_lanes(now)
+        slot = self._next_in_lanes(now)
         if slot is None:
             if places is not None:
                 places.free()
@@ -235,15 +236,12 @@ class Queue:
 
     def drop_all(self) -> list[Slot[Any]]:
         """Empty the queue; the calls that still waited, in the order in which they would have run."""
-        lanes, self._lanes = self._lanes, None
-        if lanes is None:
-            dropped = [slot for slot in self._waiting if slot.state is State.PENDING]
-        else:
-            entries = [entry for lane in lanes.values() for entry in lane.entries()]
-            dropped = [slot for _, _, slot in sorted(entries)]
-            for lane in lanes.values():
-                lane.open()
-                lane.leave()
+        lanes = list((self._lanes or {}).values())
+        entries = sorted(entry for lane in lanes for entry in lane.entries())
+        waiting = self._waiting if self._lanes is None else [slot for _, _, slot in entries]
+        dropped = [slot for slot in waiting if slot.state is State.PENDING]
+        for lane in lanes:
+            self._drop(lane)
         for slot in dropped:
             call = slot.pending_call
             assert call is not None, slot
@@ -255,15 +253,7 @@ class Queue:
         self.wakes_at = math.inf
         return dropped
 
-    # Without lanes ---------------------------------------------------------------------------------
-
-    def _next_waiting(self) -> Slot[Any] | None:
-        while self._waiting:
-            slot = self._waiting.popleft()
-            if slot.state is State.PENDING:
-                return slot
-            self._withdrawn -= 1
-        return None
+    # With lanes ------------------------------------------------------------------------------------
 
     def _make_lanes(self) -> None:
         self._lanes = {}
@@ -273,8 +263,6 @@ class Queue:
                 self._push((), (0, next(self._numbers), slot))
         self._waiting.clear()
         self._withdrawn = 0
-
-    # With lanes ------------------------------------------------------------------------------------
 
     def _push(self, gates: tuple[Gate, ...], entry: tuple[float, int, Slot[Any]]) -> None:
         assert self._lanes is not None
@@ -300,12 +288,11 @@ class Queue:
         for gate in lane.gates:
             if lane in gate.closers:
                 self.look_at(gate)
-        if not len(lane) and self._lanes is not None:
+        if not len(lane):
             self._drop(lane)
 
     def _drop(self, lane: Lane) -> None:
         assert self._lanes is not None
-        lane.open()
         lane.leave()
         del self._lanes[lane.gates]
 

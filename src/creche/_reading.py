@@ -293,7 +293,7 @@ class ReadableTaskRunner(BaseTaskRunner):
         """
         if number is not None:
             check_count("max_workers", number, cure="None means no limit")
-        self._open_run().set_workers(number)
+        self._running(None).set_workers(number)
 
     def set_limit(self, name: str, size: int) -> None:
         """Let so many calls have a named limit at once from now on, until the end of this run.
@@ -312,10 +312,9 @@ class ReadableTaskRunner(BaseTaskRunner):
             TypeError: `size` is no whole number.
             ValueError: there is no such limit, `size` is less than 1, or the limit is a limiter object.
         """
-        check_count(
-            f"limit {name!r}", size, cure="a limit cannot be taken away while the runner goes on"
-        )
-        self._open_run().set_limit(name, size)
+        cure = "a limit cannot be taken away while the runner goes on"
+        check_count(f"limit {name!r}", size, cure=cure)
+        self._running(None).set_limit(name, size)
 
     # Looking in ------------------------------------------------------------------------------------
 
@@ -386,10 +385,15 @@ class ReadableTaskRunner(BaseTaskRunner):
             raise RunnerNotStarted(msg)
         return self._run
 
-    def _open_run(self) -> Run:
-        """The run that is going on, and takes calls."""
-        run = self._known(None)
-        run.intake.check(None)
+    def _running(self, key: Hashable) -> Run:
+        """The run that takes calls.
+
+        Raises:
+            RunnerNotStarted: the runner is not started.
+            RunnerClosed: it was started, and is not any more.
+        """
+        run = self._known(key)
+        run.intake.check(key)
         return run
 
     def _find(self, key: Hashable | Slot[Any]) -> Slot[Any]:

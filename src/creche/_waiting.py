@@ -29,6 +29,7 @@ from ._carrier import carriers_in
 from ._circles import check_circle, waits_for_itself
 from ._ki import protected
 from ._lending import IN_THREAD, park
+from ._parking import Parking
 from ._slot import Slot
 
 T = TypeVar("T")
@@ -158,11 +159,10 @@ class LoopHome:
         Raises:
             RuntimeError: that loop is run by a plain call in its thread, whose place could not be lent.
         """
-        backend = self._backend
-        if backend is not None and not self.is_elsewhere:
-            return backend
+        if not self.is_elsewhere:
+            return self._backend or detect()
         of_thread = IN_THREAD.get()
-        if backend is not None and of_thread is not None and of_thread[0].carrying is of_thread[1][0]:
+        if of_thread is not None and of_thread[0].carrying is of_thread[1][0]:
             msg = (
                 f"call {of_thread[0].key!r} runs an event loop in its thread, and this runner lives on "
                 f"another thread's event loop; let the thread wait itself, by slot.result()"
@@ -176,15 +176,13 @@ class LoopHome:
         Raises:
             RuntimeError: the run is going on, and this is another thread's loop.
         """
-        if self._backend is None:
-            return detect()
-        if self._thread != threading.get_ident():
+        if self.is_elsewhere:
             msg = (
                 "this runner lives on another thread's event loop; wait there until it is idle or "
                 "drained, or wait here for the slots that you need"
             )
             raise RuntimeError(msg)
-        return self._backend
+        return self._backend or detect()
 
 
 def _post(post: Callable[[Callable[[], object]], None], fn: Callable[[], object]) -> None:
@@ -246,7 +244,7 @@ async def until_all_done(home: LoopHome, open_slots: Callable[[], Iterable[Slot[
 
 
 @final
-class AsCompleted(Generic[T]):
+class AsCompleted(Parking, Generic[T]):
     """Slots in the order in which they settle; see `ConcurrentTaskRunner.as_completed`.
 
     Use it as ``async with ... as slots``, and ``async for slot in slots`` inside: leaving the block
@@ -254,13 +252,13 @@ class AsCompleted(Generic[T]):
     """
 
     def __init__(self, home: LoopHome, slots: Iterable[Slot[T]]) -> None:
+        super().__init__()
         self._home = home
         # A slot that is named twice comes once.
         self._slots = list(dict.fromkeys(slots))
         self._backend: Backend | None = None
         self._ready: deque[Slot[T]] = deque()
         self._enrolled: dict[Slot[T], Callable[[], object]] = {}
-        self._parked: dict[Callable[[], object], None] = {}
 
     async def __aenter__(self) -> Self:
         """Begin to listen. Not a checkpoint.
@@ -293,7 +291,7 @@ class AsCompleted(Generic[T]):
         for slot, arrive in self._enrolled.items():
             slot.withdraw(arrive)
         self._enrolled.clear()
-        self._wake_readers()
+        self._wake_all()
 
     def __aiter__(self) -> Self:
         if self._backend is None:
@@ -346,22 +344,12 @@ class AsCompleted(Generic[T]):
         """Park a reader; part of the protocol between a loop and what is waited for."""
         if self._ready or not self._enrolled:
             return False  # the last reservations were given up because this reader was about to park
-        self._parked[wake] = None
-        return True
-
-    def withdraw(self, wake: Callable[[], object]) -> None:
-        """Let a reader go that was cancelled."""
-        self._parked.pop(wake, None)
+        return super().enroll(wake)
 
     def _arrive(self, slot: Slot[T]) -> None:
         """A slot has settled; called by whoever settles it, but always on the loop of the reader."""
         if self._enrolled.pop(slot, None) is None:
             return  # the block was left while the news was under way from another thread
         self._ready.append(slot)
-        self._wake_readers()
-
-    def _wake_readers(self) -> None:
         # Everybody, not one: the last slot must also tell the other readers that none will follow.
-        parked, self._parked = self._parked, {}
-        for wake in parked:
-            wake()
+        self._wake_all()

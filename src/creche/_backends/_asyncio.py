@@ -169,7 +169,7 @@ def _poster() -> Callable[[Callable[[], object]], None]:
     return post
 
 
-def _adopt_limiter(name: str, limiter: Any) -> tuple[type[BaseException], ...]:  # noqa: ANN401
+def _adopt_limiter(name: str, limiter: object) -> tuple[type[BaseException], ...]:
     return adopt_of_anyio(name, limiter, "asyncio")
 
 

@@ -125,7 +125,7 @@ def _poster() -> Callable[[Callable[[], object]], None]:
     return trio.lowlevel.current_trio_token().run_sync_soon
 
 
-def _adopt_limiter(name: str, limiter: Any) -> tuple[type[BaseException], ...]:  # noqa: ANN401
+def _adopt_limiter(name: str, limiter: object) -> tuple[type[BaseException], ...]:
     if isinstance(limiter, trio.CapacityLimiter):
         return (trio.WouldBlock,)
     # Some versions of anyio let trio's own exception through.

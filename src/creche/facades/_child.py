@@ -18,6 +18,7 @@ from anyio.abc import TaskStatus
 from creche._backend import Backend, Scope
 from creche._call import Call
 from creche._ki import protected
+from creche._parking import Parking
 from creche._slot import Slot
 
 
@@ -42,7 +43,7 @@ class Family(Protocol):
 
 
 @final
-class Starting(TaskStatus[Any]):
+class Starting(Parking, TaskStatus[Any]):
     """What a child that `start()` has begun reports to; and where `start()` waits for that.
 
     Attributes:
@@ -54,10 +55,10 @@ class Starting(TaskStatus[Any]):
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.is_started = self.is_decided = False
         self.value: Any = None
         self.child: Child | None = None
-        self._wake: Callable[[], object] | None = None
 
     def started(self, value: Any = None) -> None:  # noqa: ANN401 - whatever it is to hand over
         """Report that the child is ready.
@@ -83,21 +84,11 @@ class Starting(TaskStatus[Any]):
 
     def _decide(self) -> None:
         self.is_decided = True
-        wake, self._wake = self._wake, None
-        if wake is not None:
-            wake()
+        self._wake_all()
 
     def enroll(self, wake: Callable[[], object]) -> bool:
         """Park; part of the protocol between a loop and what is waited for."""
-        if self.is_decided:
-            return False
-        self._wake = wake
-        return True
-
-    def withdraw(self, wake: Callable[[], object]) -> None:
-        """Let the one go who was cancelled."""
-        del wake
-        self._wake = None
+        return not self.is_decided and super().enroll(wake)
 
 
 @final

@@ -13,19 +13,20 @@ from collections.abc import Callable
 from typing import final
 
 from creche._hosting import Run
+from creche._parking import Parking
 
 from ._child import Child
 
 
 @final
-class Children:
+class Children(Parking):
     """Those who have not ended, ones that are still being started included."""
 
     def __init__(self, run: Run) -> None:
+        super().__init__()
         self._run = run
         self._open: dict[Child, None] = {}
         self._cut: str | None = None
-        self._wake: Callable[[], object] | None = None
 
     def __bool__(self) -> bool:
         return bool(self._open)
@@ -45,9 +46,8 @@ class Children:
     def discard(self, child: Child) -> None:
         """It has ended."""
         self._open.pop(child, None)
-        if not self._open and self._wake is not None:
-            wake, self._wake = self._wake, None
-            wake()
+        if not self._open:
+            self._wake_all()
 
     def cancel(self, child: Child, why: str) -> None:
         """Cancel one.
@@ -77,12 +77,4 @@ class Children:
 
     def enroll(self, wake: Callable[[], object]) -> bool:
         """Park until there is none; part of the protocol between a loop and what is waited for."""
-        if not self._open:
-            return False
-        self._wake = wake
-        return True
-
-    def withdraw(self, wake: Callable[[], object]) -> None:
-        """Let the block go, which was cancelled."""
-        del wake
-        self._wake = None
+        return bool(self._open) and super().enroll(wake)

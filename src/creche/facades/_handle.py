@@ -12,7 +12,7 @@ Invariant: nothing of anyio's own state of the handle is touched; there is none.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any, TypeVar, final
+from typing import Any, TypeVar, cast, final
 
 import anyio
 from outcome import Error
@@ -120,7 +120,7 @@ class ChildHandle(anyio.TaskHandle[T, Any]):  # type: ignore[misc]  # pyright: i
             if error is not None:
                 msg = f"child {self._child_name!r} raised an exception"
                 raise anyio.TaskFailed(msg) from error
-            return self._child.slot.result()  # type: ignore[no-any-return]
+            return cast("T", self._child.slot.result())
         finally:
             del self, error  # see exception
 

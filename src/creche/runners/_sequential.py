@@ -14,11 +14,10 @@ from typing import Any, Literal, TypeVar, TypeVarTuple, final, overload
 from creche._adaptable import AdaptableTaskRunner
 from creche._base import TaskConcurrencyType
 from creche._call import Call
-from creche._checks import check_choice
 from creche._events import Instrument
 from creche._hosting import Run
 from creche._keyed import DEFAULT_THREADS
-from creche._options import ON_COLLISION, OnCollision, read_options
+from creche._options import OnCollision, read_options
 from creche._slot import Slot
 
 T = TypeVar("T")
@@ -142,11 +141,7 @@ class SequentialTaskRunner(AdaptableTaskRunner):
             ValueError: `on_collision` is none of the three, `timeout` is negative, a number is NaN,
                 `limits` names one, or `after` names a key that is only reserved.
         """
-        check_choice("on_collision", on_collision, ON_COLLISION)
-        work = self._read(call, args, timeout, priority)
-        run = self._known(key)
-        if limits != ():
-            self._need(run, key, work, limits)
+        run, work = self._prepare(key, call, args, on_collision, timeout, priority, limits)
         await run.home.pass_by()
         run.intake.check(key)
         if on_collision == "join" and (there := self._to_join(run, key)) is not None:
