@@ -37,7 +37,7 @@ FLOORS: list[set[str]] = [
     {"_backends._trio", "_backends._asyncio", "_slot", "_announce"},
     {"_backends", "_carrier", "_lanes", "_board", "_portal"},
     {"_queue"},
-    {"_lending", "_circles"},  # waiting, from inside a call
+    {"_lending", "_circles", "_waiting_room"},  # waiting, from inside a call
     {"_blocking"},
     {"_waiting", "_dependencies"},
     {"_halting"},
@@ -46,6 +46,7 @@ FLOORS: list[set[str]] = [
     {"_carriers", "_exit"},
     {"_intake"},
     {"_hosting"},  # one run
+    {"_submitting"},
     {"_base", "_mapping", "_draining", "_group", "facades", "facades._child", "facades._scope"},
     {"_reading", "facades._children", "facades._handle"},
     {"_keyed", "facades._block"},

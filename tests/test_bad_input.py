@@ -80,6 +80,13 @@ async def test_keys_that_are_none(make: Callable[[], Any]) -> None:
         ({"max_workers": 1.5}, TypeError, "max_workers must be a whole number"),
         ({"max_workers": True}, TypeError, "max_workers"),
         ({"max_workers": "3"}, TypeError, "max_workers"),
+        (
+            {"max_pending": -1},
+            ValueError,
+            "max_pending must be at least 0, not -1; 0 lets a submit wait",
+        ),
+        ({"max_pending": 2.0}, TypeError, "max_pending must be a whole number"),
+        ({"max_pending": True}, TypeError, "max_pending"),
         ({"on_error": "explode"}, ValueError, "on_error must be 'collect' or 'cancel'"),
         ({"on_error": None}, ValueError, "on_error"),
         ({"retain": "yes"}, TypeError, "retain must be True or False"),

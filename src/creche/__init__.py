@@ -31,6 +31,7 @@ from ._errors import CallCancelled as CallCancelled
 from ._errors import KeyTaken as KeyTaken
 from ._errors import NotSettled as NotSettled
 from ._errors import RunnerClosed as RunnerClosed
+from ._errors import RunnerFull as RunnerFull
 from ._errors import RunnerNotStarted as RunnerNotStarted
 from ._errors import UnknownKey as UnknownKey
 from ._group import Group as Group
@@ -61,6 +62,7 @@ __all__ = [
     "Origin",
     "Rate",
     "RunnerClosed",
+    "RunnerFull",
     "RunnerNotStarted",
     "SequentialTaskRunner",
     "Slot",

@@ -1,8 +1,8 @@
 """The board: which slot hangs under which key, and what happens when one settles.
 
 What it is for: claiming keys, looking them up, keeping or forgetting settled slots, counting them.
-`settle` here is the only caller of `Slot.settle`, so that counting, telling and retention follow every
-settling, whoever asked for it.
+`settle` here is what calls `Slot.settle`, so that counting, telling and retention follow every
+settling, whoever asked for it; only a draft, which was never here, is done with on the quiet.
 
 What it does not know: loops, carriers, the order in which calls run.
 
@@ -85,7 +85,7 @@ class Board:
             key = self._fresh_key("reserved" if call is None else name_of(call.fn))
         slot = self.look_up(key)
         if slot is None:
-            slot = self._hang(Slot(key, self._home, call))
+            slot = self.hang(Slot(key, self._home, call))
         elif call is not None and slot.reserved:
             slot.fill(call)
             self.reserved -= 1
@@ -95,12 +95,42 @@ class Board:
             self.tell("call_submitted", slot, call.place)
         return slot
 
+    def draft(self, key: Hashable, call: Call) -> Slot[Any]:
+        """Make a slot that does not hang here yet; see `hang`.
+
+        Args:
+            key: the key; `None` for one that is free now.
+            call: the call.
+
+        Returns:
+            the slot, pending.
+        """
+        return Slot(self._fresh_key(name_of(call.fn)) if key is None else key, self._home, call)
+
     @protected
-    def _hang(self, slot: Slot[Any]) -> Slot[Any]:
+    def hang(self, slot: Slot[Any]) -> Slot[Any]:
+        """Hang a slot under its key, which is free.
+
+        Args:
+            slot: new, or a draft.
+
+        Returns:
+            the slot.
+        """
         self.slots[slot.key] = slot
         self.claimed += 1
         self.reserved += slot.reserved
         return slot
+
+    def tell_submitted(self, slot: Slot[Any]) -> None:
+        """Tell of a draft that hangs here now."""
+        place = slot.place
+        if place is not None and self.announcer.hears:
+            self.tell("call_submitted", slot, place)
+
+    def void(self, slot: Slot[Any]) -> None:
+        """Be done with a draft that will not hang here: whoever comes upon it passes over it."""
+        slot.settle(State.CANCELLED, ("cancel", "it was not submitted"))
 
     def look_up(self, key: Hashable) -> Slot[Any] | None:
         """The slot under a key, if there is one.

@@ -30,6 +30,7 @@ from ._performing import Performer
 from ._places import Places
 from ._queue import Queue
 from ._slot import Slot
+from ._waiting_room import WaitingRoom
 
 # A carrier that is given call after call lets the others run at least this often. Arbitrary: rare
 # enough to cost little, often enough that calls which never wait do not hold up the loop.
@@ -59,6 +60,7 @@ class Carriers:
         queue: Queue,
         halting: Halting,
         performer: Performer,
+        room: WaitingRoom | None,
         *,
         when_drained: Callable[[], object],
         when_stalled: Callable[[], object],
@@ -70,6 +72,7 @@ class Carriers:
         self._queue = queue
         self._halting = halting
         self._performer = performer
+        self._room = room
         self._when_drained = when_drained
         self._when_stalled = when_stalled
         # Used as a stack: the one that was busy last is the one whose stack is warm.
@@ -95,13 +98,18 @@ class Carriers:
         """A call was queued, or something came free: get a carrier to whatever can start now."""
         if not self._queue.is_simple:
             self.fetch_all()
-        elif (work := self._next()) is not None:
+            return
+        if (work := self._next()) is not None:
             self._dispatch(work)
+        if self._room is not None:
+            self._room.look()
 
     def fetch_all(self) -> None:
         """Much may have come free at once."""
         while (work := self._next()) is not None:
             self._dispatch(work)
+        if self._room is not None:
+            self._room.look()
         self._pacer.look()
         self._look_for_stall()
 
@@ -257,6 +265,8 @@ class Carriers:
     async def _next_work(self, carrier: Carrier, streak: int) -> Work | None:
         backend = self._backend
         work = self._next()
+        if self._room is not None:
+            self._room.look()
         if not self._queue.is_simple:
             self.fetch()
         if work is not None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from ._carrier import Carrier
 from ._limits import Gate
+from ._queue import Queue
 from ._slot import Slot
 
 
@@ -46,7 +47,22 @@ def check_circle(carriers: Sequence[Carrier], slot: Slot[Any]) -> None:
                 came_from[following] = one
                 stack.append(following)
     if has_gates:
-        _check_limits(carriers, slot)
+        _check_limits(carriers, [slot], slot.key, "would never end")
+
+
+def check_room(carriers: Sequence[Carrier], slot: Slot[Any], queue: Queue) -> None:
+    """Refuse a wait for room that would never end, since all that wait need a limit of those who wait.
+
+    Args:
+        carriers: of the call that is about to wait, and of those that it is carried out in.
+        slot: of the call that it submits, which waits in the queue.
+        queue: where any call that starts makes room.
+
+    Raises:
+        RuntimeError: none of the calls in the queue would ever start.
+    """
+    if _full_gates(slot):
+        _check_limits(carriers, [slot, *queue.in_order()], slot.key, "would never be admitted")
 
 
 def _waited_for(slot: Slot[Any]) -> Sequence[Slot[Any]]:
@@ -65,10 +81,22 @@ def _full_gates(slot: Slot[Any]) -> list[Gate]:
     return [gate for gate in gates if gate.is_held_by_calls and slot not in gate.holders]
 
 
-def _check_limits(carriers: Sequence[Carrier], slot: Slot[Any]) -> None:
-    """Refuse to wait for what waits for a limit that is held by nobody but those who wait for it."""
+def _check_limits(
+    carriers: Sequence[Carrier],
+    slots: Sequence[Slot[Any]],
+    key: Hashable,
+    what: str,
+) -> None:
+    """Refuse to wait for what waits for a limit that is held by nobody but those who wait for it.
+
+    Args:
+        carriers: of the call that is about to wait.
+        slots: for any of which.
+        key: of the call that the message is about.
+        what: it would never do.
+    """
     needs: dict[Slot[Any], list[Iterable[Any]]] = {}
-    stack = [slot]
+    stack = list(slots)
     while stack:
         one = stack.pop()
         if one in needs:
@@ -88,12 +116,12 @@ def _check_limits(carriers: Sequence[Carrier], slot: Slot[Any]) -> None:
             if all(any(other in goes_on for other in group) for group in groups):
                 goes_on.add(one)
                 found = True
-    if slot in goes_on:
+    if not goes_on.isdisjoint(slots):
         return
     gate, blocked = next((gate, one) for one in needs if one not in goes_on for gate in _full_gates(one))
     holders = ", ".join(repr(getattr(holder, "key", holder)) for holder in gate.holders)
     msg = (
-        f"call {slot.key!r} would never end: {blocked.key!r} needs limit {gate.name!r} to start, which "
+        f"call {key!r} {what}: {blocked.key!r} needs limit {gate.name!r} to start, which "
         f"is held by {holders}, waiting in turn; limits are not lent: end the call that holds it first, "
         f"or submit {blocked.key!r} without it"
     )

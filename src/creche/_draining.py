@@ -48,7 +48,7 @@ async def drain(run: Run, seconds: float | None) -> list[Hashable]:
         RuntimeError: it is a call of the run that asks.
     """
     _refuse_calls(run, "drain")
-    run.intake.is_open = False
+    run.intake.close()
     backend = run.backend
     order = run.board.open_slots()
     cut = {slot for slot in order if slot.reserved}

@@ -95,3 +95,8 @@ class RunnerNotStarted(RuntimeError):  # noqa: N818 - a state of the runner
 @final
 class RunnerClosed(RuntimeError):  # noqa: N818 - a state of the runner
     """A call was submitted to a runner that takes no more calls."""
+
+
+@final
+class RunnerFull(RuntimeError):  # noqa: N818 - a state of the runner
+    """A call was submitted without waiting, and `max_pending` calls wait for a place already."""

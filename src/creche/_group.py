@@ -9,12 +9,13 @@ Invariant: when the block of a group has been left, every call of it has settled
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from types import MappingProxyType, TracebackType
 from typing import Any, Literal, Self, final
 
 from outcome import Error
 
+from ._backend import Scope
 from ._errors import RunnerClosed
 from ._hosting import Run
 from ._slot import Slot
@@ -45,6 +46,8 @@ class Group:
         self._slots: dict[Hashable, Slot[Any]] = {}
         self._ended: str | None = None
         self._stopped_by: Slot[Any] | None = None
+        # Submits that may wait for room.
+        self._entering: dict[Scope, None] = {}
 
     @property
     def slots(self) -> Mapping[Hashable, Slot[Any]]:
@@ -100,11 +103,25 @@ class Group:
             the slot.
 
         Raises:
-            RunnerClosed: the group has ended or was cancelled, or the runner takes no more calls.
+            RunnerClosed: the group has ended or was cancelled, also while this waited for room; or the
+                runner takes no more calls.
             BaseException: whatever the runner's `submit` raises.
         """
         self._check_open(key)
-        return self._add(await self._runner.submit(key, call, *args, **options))
+        if self._run.room is None:
+            return self._add(await self._runner.submit(key, call, *args, **options))
+        slot: Slot[Any] | None = None
+        scope = self._run.backend.open_scope()
+        self._entering[scope] = None
+        try:
+            with scope:
+                slot = await self._runner.submit(key, call, *args, **options)
+        finally:
+            del self._entering[scope]
+        if slot is None:  # the group has cancelled it
+            self._check_open(key)
+        assert slot is not None
+        return self._add(slot)
 
     def cancel(self, reason: str = "its group was cancelled") -> None:
         """Cancel what is open of the group, which takes no more calls; idempotent, without waiting.
@@ -113,6 +130,8 @@ class Group:
             reason: why, for people.
         """
         self._ended = self._ended or reason
+        for scope in self._entering:
+            scope.cancel()
         for slot in tuple(self._slots.values()):
             self._run.cancel(slot, "cancel", reason)
 
@@ -175,6 +194,28 @@ def _rule(stop_when: object) -> Callable[[Slot[Any]], object]:
         f"stop_when must be 'first_success', 'first_failure' or a function of a slot, not {stop_when!r}"
     )
     raise ValueError(msg)
+
+
+async def submit_all(group: Group, calls: Iterable[Callable[[], Any]]) -> None:
+    """Submit calls to a group; where each may have to wait for room, as many as there are till it stops.
+
+    Args:
+        group: open.
+        calls: functions without arguments.
+
+    Raises:
+        BaseException: whatever the runner's `submit` raises.
+    """
+    for call in calls:
+        try:
+            if group._run.room is None:  # noqa: SLF001 - one module
+                group.submit_nowait(None, call)
+            else:
+                await group.submit(None, call)
+        except RunnerClosed:
+            if group.stopped_by is None:
+                raise
+            return
 
 
 def winner_of(group: Group) -> Slot[Any]:

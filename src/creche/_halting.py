@@ -45,6 +45,7 @@ class Halting:
     Attributes:
         halted: the halt; `None` while the run goes on.
         has_cancelled: whether the calls and the body were cancelled from here.
+        when_halted: called when nothing more is to start, first of all.
         when_cut: called when the calls that run get no more time.
         guests: what belongs to the run and goes on outside its nursery, where cancelling the nursery
             does not reach.
@@ -60,6 +61,7 @@ class Halting:
         self.halted: Halt | None = None
         self.has_cancelled = False
         self.guests: dict[Guest, None] = {}
+        self.when_halted: Callable[[], object] = lambda: None
         self.when_cut: Callable[[], object] = lambda: None
         self._nursery = nursery
         self._board = board
@@ -76,6 +78,7 @@ class Halting:
         """
         if self.halted is None:
             self.halted = Halt(origin, reason)
+            self.when_halted()
             for guest in tuple(self.guests):
                 guest.cancel(origin, reason)
             # Asked again for each: the callback of one may have settled the next.

@@ -40,6 +40,7 @@ from ._slot import Slot
 from ._states import Origin, State
 from ._statistics import Statistics
 from ._waiting import LoopHome
+from ._waiting_room import room_for
 
 T = TypeVar("T")
 
@@ -52,6 +53,7 @@ class Run:
         backend: the loop it runs on.
         board: its slots.
         queue: its pending calls that wait for a place.
+        room: its submits that wait to be among those; `None` if none ever does.
         dependencies: its pending calls that wait for others.
         home: through which its slots are waited for.
         slots: a read-only view of the board.
@@ -87,6 +89,7 @@ class Run:
             rate=options.rate,
             gates={name: _gate(name, limit, backend) for name, limit in options.limits},
         )
+        self.room = room_for(self.board, self.queue, options.max_pending)
         self.dependencies = Dependencies(self.board, self)
         self.slots = MappingProxyType(self.board.slots)
         self._name = name
@@ -122,6 +125,7 @@ class Run:
             self.queue,
             self.halting,
             self.performer,
+            self.room,
             when_drained=self._note_drained,
             when_stalled=self._give_up_reservations,
         )
@@ -134,7 +138,14 @@ class Run:
             self.carriers,
             self.backend.current_time,
             ageing=self._options.ageing,
+            room=self.room,
         )
+        self.halting.when_halted = self.intake.turn_away
+
+    @property
+    def window(self) -> int | None:
+        """How many calls of one `map` may be open at once; `None` for no limit."""
+        return None if self.workers is None else self.workers + (self._options.max_pending or 0)
 
     def announce(self) -> None:
         """Tell the instruments that the run is open; by now somebody sees to its closing.
@@ -179,7 +190,7 @@ class Run:
         if call is not None:
             self.queue.withdraw(call)
             self.dependencies.discard(slot)
-            if not self.queue.is_simple:
+            if self.room is not None or not self.queue.is_simple:
                 self.carriers.fetch()  # what was kept for it may let another start
         return True
 
@@ -285,6 +296,7 @@ class Run:
             max_workers=self.workers,
             carriers=self.carriers.live,
             carriers_idle=self.carriers.idle,
+            submitting=0 if self.room is None else len(self.room),
         )
 
     def is_innermost(self) -> bool:
@@ -315,7 +327,7 @@ class Run:
         except BaseException as caught:  # noqa: BLE001 - sorted below, and what is due is raised
             escaped = caught
         finally:
-            self._shut_intake()
+            self.intake.close()
             self._sweep()
             self.home.leave()
         self._tell("runner_closed")
@@ -360,12 +372,9 @@ class Run:
         self.board.lose_reservations("the run has ended")
 
     def _note_drained(self) -> None:
-        self._shut_intake()
+        self.intake.close()
         if self._grace is not None:
             self._grace.let_go()
-
-    def _shut_intake(self) -> None:
-        self.intake.is_open = False
 
     def _sweep(self) -> None:
         self._give_up_reservations()

@@ -20,8 +20,10 @@ from ._carriers import Carriers
 from ._dependencies import Dependencies, Ready, find_circle
 from ._errors import RunnerClosed
 from ._halting import Halting
+from ._options import OnCollision
 from ._queue import Queue
 from ._slot import Slot
+from ._waiting_room import Applicant, WaitingRoom
 
 
 @final
@@ -43,6 +45,7 @@ class Intake:
         now: Callable[[], float],
         *,
         ageing: float | None,
+        room: WaitingRoom | None,
     ) -> None:
         self.is_open = True
         self._name = name
@@ -53,6 +56,7 @@ class Intake:
         self._carriers = carriers
         self._now = now
         self._ageing = ageing
+        self._room = room
         self._thread = threading.get_ident()
 
     def claim(self, key: Hashable, call: Call | None) -> Slot[Any]:
@@ -84,15 +88,26 @@ class Intake:
             RuntimeError: this is not the thread of the run's loop.
         """
         self.check_thread(key)
+        if self._halting.halted is not None or not self.is_open:
+            raise self._why_closed(key)
+
+    def close(self) -> None:
+        """Take no more calls; whoever waits to submit one is told so."""
+        self.is_open = False
+        self.turn_away()
+
+    def turn_away(self) -> None:
+        """Nobody waits to submit any longer: it is closed, or the run is halted."""
+        if self._room is not None:
+            self._room.turn_away(self._why_closed)
+
+    def _why_closed(self, key: Hashable) -> RunnerClosed:
         halted = self._halting.halted
         if halted is not None:
-            msg = f"cannot submit {key!r}: the runner is closing ({halted.reason})"
-            raise RunnerClosed(msg)
-        if not self.is_open:
-            msg = (
-                f"cannot submit {key!r}: the runner takes no more calls; start it again for another run"
-            )
-            raise RunnerClosed(msg)
+            return RunnerClosed(f"cannot submit {key!r}: the runner is closing ({halted.reason})")
+        return RunnerClosed(
+            f"cannot submit {key!r}: the runner takes no more calls; start it again for another run",
+        )
 
     def check_thread(self, key: object) -> None:
         """Refuse what would touch the loop from another thread, before anything is touched.
@@ -149,6 +164,40 @@ class Intake:
         else:
             ready(slot, call)
         return slot
+
+    def apply(
+        self,
+        key: Hashable,
+        call: Call,
+        on_collision: OnCollision,
+        again: Callable[[], Slot[Any]],
+        *,
+        under: Hashable = None,
+    ) -> Applicant:
+        """Let a call that there may be no room for stand in the queue; it may start at once.
+
+        Args:
+            key: the key that it asks for; `None` for a fresh one.
+            call: the call.
+            on_collision: what to do when the key is taken by then.
+            again: submits the call, if its key is on the board by then in a way that takes that.
+            under: for a fresh key, a special one that is free now.
+
+        Returns:
+            the applicant, answered already if the call has started.
+        """
+        assert self._room is not None
+        slot = self._board.draft(under if key is None else key, call)
+        applicant = Applicant(self._room, key, call, slot, on_collision, again)
+        self._room.take_in(applicant)
+        self._enqueue(applicant.slot, call)
+        return applicant
+
+    def give_up(self, applicant: Applicant) -> None:
+        """The submitter of an applicant does not wait any longer."""
+        assert self._room is not None
+        self._room.leave(applicant)
+        self._carriers.fetch()  # what was kept for it may let another start
 
     def _check_circle(self, key: Hashable, after: Sequence[Slot[Any]]) -> None:
         there = None if key is None else self._board.look_up(key)

@@ -20,13 +20,14 @@ from outcome import Outcome
 from ._backends import detect
 from ._call import Call, Wishes, read_call
 from ._checks import check_choice, check_priority, check_timeout
-from ._group import Group, StopWhen, winner_of
+from ._group import Group, StopWhen, submit_all, winner_of
 from ._hosting import Run
 from ._limits import check_names
 from ._mapping import Mapping
 from ._options import ON_COLLISION, OnCollision, check_picklable
 from ._reading import ReadableTaskRunner
 from ._slot import Slot
+from ._submitting import submit_now
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -112,6 +113,7 @@ class KeyedTaskRunner(ReadableTaskRunner):
             KeyTaken: the key is there already, and `on_collision` is `"raise"`.
             RunnerNotStarted: the runner is not started.
             RunnerClosed: the runner has closed, or is closing.
+            RunnerFull: `max_pending` calls wait for a place, and this one could not start at once.
             TypeError: `call` is a coroutine object, an async generator or not callable; or the key
                 cannot be hashed.
             UnknownKey: there is no call under one of the keys in `after`.
@@ -119,15 +121,9 @@ class KeyedTaskRunner(ReadableTaskRunner):
                 runner has no limit of that name, or `after` closes a circle.
         """
         run, work = self._prepare(key, call, args, on_collision, timeout, priority, limits)
-        if on_collision == "raise" and isinstance(after, tuple) and not after:
+        if run.room is None and on_collision == "raise" and isinstance(after, tuple) and not after:
             return run.intake.submit(key, work)  # the usual case; the intake looks whether it is open
-        run.intake.check(key)
-        if on_collision == "join" and (there := self._to_join(run, key)) is not None:
-            return there
-        upstream = run.board.find_all(after)
-        replaced = run.make_way(key) if on_collision == "replace" else []
-        any_end = upstream + replaced if after_any_end else replaced
-        return run.intake.submit(key, work, upstream + replaced, any_end=any_end)
+        return submit_now(run, key, work, on_collision, after, any_end=after_any_end)
 
     def reserve(self, key: Hashable) -> Slot[Any]:
         """Make a slot that may be waited for before its call is submitted.
@@ -196,8 +192,9 @@ class KeyedTaskRunner(ReadableTaskRunner):
     ) -> list[Any]:
         """Run a function over items, and give the values in the order of the items.
 
-        It pulls an item only when one of `max_workers` places is free for it; without that limit
-        there is no bound on what is in flight. It ends at the first call, in time, that does not
+        It pulls an item only when fewer than `max_workers` and `max_pending` together of its calls
+        are open, and waits for room as `submit` does; with neither limit there is no bound on what is
+        in flight. It ends at the first call, in time, that does not
         complete: the other calls of this map are cancelled, and have ended, when it raises. The same
         when it is cancelled itself.
 
@@ -223,7 +220,7 @@ class KeyedTaskRunner(ReadableTaskRunner):
         mapping = Mapping[Any, Any](run, fn, items, key)
         await run.home.pass_by()
         run.intake.check(None)
-        window = self._workers
+        window = run.window
         if return_outcomes:
             return await mapping.outcomes(window)
         return await mapping.values(window)
@@ -277,8 +274,7 @@ class KeyedTaskRunner(ReadableTaskRunner):
         group = Group(self, run, "first_success")
         try:
             async with group:
-                for call in calls:
-                    group.submit_nowait(None, call)
+                await submit_all(group, calls)
             return winner_of(group).result()  # type: ignore[no-any-return]
         finally:
             for slot in group.slots.values():
@@ -344,12 +340,6 @@ class KeyedTaskRunner(ReadableTaskRunner):
             gates = run.queue.find_gates(key, check_names(limits))
             work.wishes = work.wishes._replace(gates=gates)
         return run, work
-
-    @staticmethod
-    def _to_join(run: Run, key: Hashable) -> Slot[Any] | None:
-        """The slot to hand back instead of submitting again; a reserved one is to be filled."""
-        there = None if key is None else run.board.look_up(key)
-        return None if there is None or there.reserved else there
 
 
 @final

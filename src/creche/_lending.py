@@ -106,7 +106,7 @@ class _Lent:
         self._place: Parkable | None = place
         self._callers = callers
         self._wake: Callable[[], object] | None = None
-        self._waits = False
+        self._waits = self._is_parked = False
         # One object: it is found again by its identity.
         self._waker: Callable[[], object] | None = self._arrive
 
@@ -119,7 +119,10 @@ class _Lent:
         self._waits = True
         for caller in self._callers:
             caller.begin_wait()
-        return True
+        self._is_parked = self._waits
+        if not self._waits:  # the places that were lent have brought it about
+            self._end_waits()
+        return self._is_parked
 
     def withdraw(self, wake: Callable[[], object]) -> None:
         del wake
@@ -137,10 +140,14 @@ class _Lent:
 
     def _arrive(self) -> None:
         self._waits = False
+        if self._is_parked:
+            self._end_waits()
+            assert self._wake is not None
+            self._wake()
+
+    def _end_waits(self) -> None:
         for caller in self._callers:
             caller.end_wait()
-        assert self._wake is not None
-        self._wake()
 
 
 @final

@@ -21,7 +21,9 @@ from ._call import read_call
 from ._hosting import Run
 from ._slot import Slot
 from ._states import State
+from ._submitting import begin, when_room
 from ._waiting import AsCompleted
+from ._waiting_room import Applicant
 
 Item = TypeVar("Item")
 T = TypeVar("T")
@@ -100,7 +102,7 @@ class Mapping(Generic[Item, T]):
                     item = await self._pull()
                     if item is _END or self._failure is not None:
                         break
-                    self._submit(item, arrivals)
+                    await self._submit(item, arrivals)
                     while (slot := arrivals.next_nowait()) is not None:
                         self._read(slot)
                 while self._failure is None and (slot := await anext(arrivals, None)) is not None:
@@ -123,13 +125,28 @@ class Mapping(Generic[Item, T]):
         self._pulling = None
         return item
 
-    def _submit(self, item: Item, arrivals: AsCompleted[T]) -> None:
+    async def _submit(self, item: Item, arrivals: AsCompleted[T]) -> None:
+        run = self._run
         key = None if self._key is None else self._key(item)
-        slot: Slot[T] = self._run.intake.submit(key, read_call(self._fn, (item,)))
+        call = read_call(self._fn, (item,))
+        slot: Slot[T]
+        if run.room is None:
+            slot = run.intake.submit(key, call)
+        else:
+            begun = begin(run, key, call)
+            if isinstance(begun, Applicant):
+                # A failure does not wait until there is room.
+                self._pulling = run.backend.open_scope()
+                with self._pulling:
+                    begun = await when_room(run, begun)
+                self._pulling = None
+                if isinstance(begun, Applicant):
+                    return
+            slot = begun
         self._index[slot] = len(self._results)
         self._results.append(_END)
         arrivals.add(slot)
-        if self._aiterator is not None:
+        if self._aiterator is not None or run.room is not None:
             slot.enroll(partial(self._note_failure, slot))
 
     def _note_failure(self, slot: Slot[T]) -> None:

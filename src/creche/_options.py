@@ -31,6 +31,7 @@ class Options(NamedTuple):
 
     Attributes:
         max_workers: how many calls run at once; `None` for no limit.
+        max_pending: how many calls may wait for a place; `None` for no limit.
         on_error: `"collect"`: a call that fails stops nobody; `"cancel"`: the first failure cancels
             the rest, and the run raises an `ExceptionGroup`.
         ageing: after how many seconds of waiting a call gains one point of priority; `None`: never.
@@ -42,6 +43,7 @@ class Options(NamedTuple):
     """
 
     max_workers: int | None
+    max_pending: int | None
     on_error: OnError
     ageing: float | None
     grace: float
@@ -54,6 +56,7 @@ class Options(NamedTuple):
 def read_options(
     *,
     max_workers: int | None,
+    max_pending: int | None = None,
     on_error: OnError,
     retain: bool,
     ageing: float | None = None,
@@ -66,6 +69,7 @@ def read_options(
 
     Args:
         max_workers: how many calls run at once; `None` for no limit.
+        max_pending: how many calls may wait for a place; `None` for no limit.
         on_error: what a call that fails means for the others.
         retain: whether settled calls stay on the board.
         ageing: after how many seconds of waiting a call gains one point of priority; `None`: never.
@@ -84,6 +88,9 @@ def read_options(
     """
     if max_workers is not None:
         check_count("max_workers", max_workers, cure="None means no limit")
+    if max_pending is not None:
+        cure = "0 lets a submit wait until its call starts, None means no limit"
+        check_count("max_pending", max_pending, cure=cure, least=0)
     check_choice("on_error", on_error, ("collect", "cancel"))
     if not isinstance(retain, bool):
         msg = f"retain must be True or False, not {retain!r}"
@@ -101,6 +108,7 @@ def read_options(
         raise ValueError(msg)
     return Options(
         max_workers=max_workers,
+        max_pending=max_pending,
         on_error=on_error,
         ageing=seconds,
         grace=math.inf if patience is None else patience,

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from heapq import heappop, heappush
 from itertools import count
 from types import MappingProxyType
@@ -48,6 +48,8 @@ class Queue:
     Attributes:
         places: those of the calls that run, or are on their way to a carrier; `None` for no limit.
         gates: the named limits.
+        judge: asked before a call is handed out; it has been settled instead if that says no. `None`
+            to hand them all out.
         is_simple: whether all that a call may wait for is a place: what comes free then serves one.
         wakes_at: when `next` may have something that it did not have when last asked, though nothing
             else happens; infinity if it will not.
@@ -64,6 +66,7 @@ class Queue:
         "_withdrawn",
         "gates",
         "is_simple",
+        "judge",
         "places",
         "wakes_at",
     )
@@ -78,6 +81,7 @@ class Queue:
     ) -> None:
         self.places = None if max_workers is None else Places(max_workers)
         self.gates = gates
+        self.judge: Callable[[Slot[Any]], bool] | None = None
         self.wakes_at = math.inf
         self._ageing = ageing
         self._bucket = None if rate is None else Bucket(rate)
@@ -162,10 +166,12 @@ class Queue:
             while waiting:
                 slot = waiting.popleft()
                 call = slot.pending_call
-                if call is not None:
-                    call.queued = False
+                if call is None:
+                    self._withdrawn -= 1
+                    continue
+                call.queued = False
+                if self.judge is None or self.judge(slot):
                     return slot, call
-                self._withdrawn -= 1
             if places is not None:
                 places.free()
             return None
@@ -234,13 +240,17 @@ class Queue:
         if lane.has_moved:
             self._changed(lane)
 
+    def in_order(self) -> list[Slot[Any]]:
+        """The calls that wait, in the order in which they would run if each needed a place only."""
+        if self._lanes is None:
+            return [slot for slot in self._waiting if slot.state is State.PENDING]
+        entries = [entry for lane in self._lanes.values() for entry in lane.entries()]
+        return [slot for _, _, slot in sorted(entries)]
+
     def drop_all(self) -> list[Slot[Any]]:
         """Empty the queue; the calls that still waited, in the order in which they would have run."""
-        lanes = list((self._lanes or {}).values())
-        entries = sorted(entry for lane in lanes for entry in lane.entries())
-        waiting = self._waiting if self._lanes is None else [slot for _, _, slot in entries]
-        dropped = [slot for slot in waiting if slot.state is State.PENDING]
-        for lane in lanes:
+        dropped = self.in_order()
+        for lane in list((self._lanes or {}).values()):
             self._drop(lane)
         for slot in dropped:
             call = slot.pending_call
@@ -309,7 +319,9 @@ class Queue:
             lacking = lane.lacks(first, now)
             lane.asks = None if lacking else lane.borrow(first[2])
             if not lacking and lane.asks is None:
-                return self._start(lane, now)
+                if self.judge is None or self.judge(first[2]):
+                    return self._start(lane, now)
+                self.end(first[2], lane.gates)  # of which it has borrowed
             for gate in lacking:
                 if now < gate.due() < math.inf:
                     self._timed[gate] = gate.due()

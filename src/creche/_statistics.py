@@ -25,6 +25,7 @@ class Statistics(NamedTuple):
         max_workers: how many may run at once; `None` for no limit.
         carriers: tasks of the run that carry out calls.
         carriers_idle: those of them that wait for a call.
+        submitting: submits that wait for room, because of `max_pending`.
     """
 
     reserved: int = 0
@@ -37,6 +38,7 @@ class Statistics(NamedTuple):
     max_workers: int | None = None
     carriers: int = 0
     carriers_idle: int = 0
+    submitting: int = 0
 
     @property
     def settled(self) -> int:

@@ -98,12 +98,10 @@ class Child:
     Attributes:
         coro: the coroutine.
         starting: for one that `start()` has begun, what it reports to.
-        slot: of its call.
+        slot: of its call; `None` before it is submitted.
     """
 
     __slots__ = ("_backend", "_call", "_family", "_has_begun", "_scope", "coro", "slot", "starting")
-
-    slot: Slot[Any]
 
     def __init__(
         self,
@@ -119,6 +117,7 @@ class Child:
         self._call: Call | None = None
         self._scope: Any = None
         self._has_begun = False
+        self.slot: Any = None
 
     @property
     def is_member(self) -> bool:

@@ -64,7 +64,8 @@ class ChildHandle(anyio.TaskHandle[T, Any]):  # type: ignore[misc]  # pyright: i
     @property
     def slot(self) -> Slot[T]:
         """The slot of the child, as the runner has it under its key."""
-        return self._child.slot
+        slot: Slot[T] = self._child.slot
+        return slot
 
     @property
     def coro(self) -> Coroutine[Any, Any, T]:

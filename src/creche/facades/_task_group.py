@@ -21,6 +21,8 @@ from anyio.abc import TaskGroup
 from creche._hosting import Run
 from creche._ki import protected
 from creche._slot import Slot
+from creche._submitting import begin_under, submit_now, when_room
+from creche._waiting_room import Applicant
 
 from ._block import Block
 from ._child import Child, Starting
@@ -71,13 +73,14 @@ class RunnerTaskGroup(TaskGroup):
             TypeError: `coro` is no coroutine.
             RuntimeError: the group has been left, or this is not the thread of the runner's loop.
             RunnerClosed: the runner has closed, or is closing.
+            RunnerFull: `max_pending` calls wait for a place, and this one could not start at once.
         """
         if not isinstance(coro, Coroutine):
             msg = f"create_task needs a coroutine, not {coro!r}; start_soon takes the function"
             raise TypeError(msg)
         if context is not None:
-            return context.run(self._submit, coro, name, None)
-        return self._submit(coro, name, None)
+            return context.run(self._submit, coro, name)
+        return self._submit(coro, name)
 
     async def start(
         self,
@@ -88,8 +91,9 @@ class RunnerTaskGroup(TaskGroup):
     ) -> Any:  # noqa: ANN401 - whatever the child reports
         """Submit a call, and wait until it has reported that it is ready. A checkpoint.
 
-        It waits for a place, too, and lends its own meanwhile if it is called from a call. When it
-        raises, the child has ended: cancelled, it cancels the child; cancelled already, it starts none.
+        It waits for room and for a place, too, and lends its own meanwhile if it is called from a
+        call. When it raises, the child has ended: cancelled, it cancels the child; cancelled already, it
+        starts none.
 
         Args:
             func: given the keyword argument `task_status`, on which it calls `started`.
@@ -115,7 +119,7 @@ class RunnerTaskGroup(TaskGroup):
         if not isinstance(coro, Coroutine):
             msg = f"{_name_of(func)}() must give a coroutine, as an async function does, not {coro!r}"
             raise TypeError(msg)
-        handle = self._submit(coro, _name_of(func) if name is None else name, starting)
+        handle = await self._submit_in_turn(coro, _name_of(func) if name is None else name, starting)
         slot = handle.slot
         try:
             await self._until_ready(starting, slot)
@@ -127,26 +131,55 @@ class RunnerTaskGroup(TaskGroup):
         finally:
             del self, starting, slot, handle, coro  # a raised exception must not hold the slot
 
-    def _submit(
-        self,
-        coro: Coroutine[Any, Any, T],
-        name: object,
-        starting: Starting | None,
-    ) -> ChildHandle[T]:
+    def _submit(self, coro: Coroutine[Any, Any, T], name: object) -> ChildHandle[T]:
         run = self._run
         title = _name_of(coro) if name is None else str(name)
         try:
             self._check_open()
-            child = Child(self, run.backend, coro, starting)
+            child = Child(self, run.backend, coro, None)
             call = child.as_call(contained=self._block is not None)
-            child.slot = run.intake.submit(run.board.free_key(title), call)
+            slot = submit_now(run, run.board.free_key(title), call)
         except BaseException:
             coro.close()
             raise
-        self._is_used = True
-        if starting is not None:
+        return self._take_in(child, slot, title)
+
+    async def _submit_in_turn(
+        self,
+        coro: Coroutine[Any, Any, T],
+        name: object,
+        starting: Starting,
+    ) -> ChildHandle[T]:
+        """Submit a child as `_submit` does, but wait for room."""
+        run = self._run
+        title = str(name)
+        child = Child(self, run.backend, coro, starting)
+        try:
+            call = child.as_call(contained=self._block is not None)
             starting.child = child
-        self._children.add(child)
+            begun = begin_under(run, title, call)
+            if isinstance(begun, Applicant):
+                # By the time that we hear of it, it may have begun, or ended. The block waits for it.
+                child.slot = begun.slot
+                self._children.add(child)
+                slot: Any = None
+                try:
+                    slot = await when_room(run, begun)
+                finally:
+                    if slot is not child.slot:
+                        self._children.discard(child)
+            else:
+                slot = begun
+        except BaseException:
+            coro.close()  # which has ended, if it ever began
+            raise
+        return self._take_in(child, slot, title)
+
+    def _take_in(self, child: Child, slot: Slot[Any], title: str) -> ChildHandle[Any]:
+        self._is_used = True
+        if slot is not child.slot:
+            child.slot = slot
+            self._children.add(child)
         return ChildHandle(child, title, self._children.cancel)
 
     async def _until_ready(self, starting: Starting, slot: Slot[Any]) -> None:

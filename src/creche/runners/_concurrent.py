@@ -16,6 +16,8 @@ from creche._limits import Limit, Limiter
 from creche._options import NO_LIMITS, OnCollision, read_options
 from creche._rates import Rate
 from creche._slot import Slot
+from creche._submitting import begin, when_room
+from creche._waiting_room import Applicant
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -28,6 +30,7 @@ class ConcurrentTaskRunner(AdaptableTaskRunner):
     def __init__(
         self,
         max_workers: int | None = None,
+        max_pending: int | None = None,
         *,
         on_error: Literal["collect", "cancel"] = "collect",
         retain: bool = True,
@@ -43,6 +46,9 @@ class ConcurrentTaskRunner(AdaptableTaskRunner):
             max_workers: how many calls run at once; `None` for no limit on the loop, and 40 threads
                 (what trio and anyio allow by default) for plain ones. A call that waits for another
                 one lends its place meanwhile.
+            max_pending: how many calls may wait for a place, 0 or more; `None` for no limit. While as
+                many do, `submit` waits, in turn, and `submit_nowait` raises `RunnerFull`, unless the
+                call can start at once. What is held by `after`, or only reserved, does not count.
             on_error: `"collect"`: a call that fails stops nobody, and failures that nobody has read
                 are logged once at the exit. `"cancel"`: the first failure cancels the rest, and
                 `start()` raises an `ExceptionGroup` of all failures, each noted with its key.
@@ -64,11 +70,12 @@ class ConcurrentTaskRunner(AdaptableTaskRunner):
 
         Raises:
             TypeError: an option is of the wrong type.
-            ValueError: `max_workers` or a limit is less than 1, `on_error` is neither of the two,
-                `grace` is negative, or `ageing` or a rate is not more than 0.
+            ValueError: `max_workers` or a limit is less than 1, `max_pending` or `grace` is negative,
+                `on_error` is neither of the two, or `ageing` or a rate is not more than 0.
         """
         self._options = read_options(
             max_workers=max_workers,
+            max_pending=max_pending,
             on_error=on_error,
             retain=retain,
             ageing=ageing,
@@ -126,6 +133,12 @@ class ConcurrentTaskRunner(AdaptableTaskRunner):
         As `submit_nowait`, and a checkpoint besides, in the way of `wait`: always a cancel point, and
         a schedule point at the latest every 64th time in a row. Cancelled, it has submitted nothing.
 
+        While `max_pending` calls wait for a place it waits for room, in turn, unless the call can start
+        at once; from inside a call with the place lent. Its key is not claimed meanwhile, and is looked
+        at again then. The call waits already as the others do: one with a higher priority, or whose
+        limits are free, may start before them, and is admitted then. What needs no room: a call that is
+        joined, one that takes the place of an open one, and what is held by `after`.
+
         Args:
             key: the name of the call, unique in this run; `None` asks for a fresh one.
             call: what to call: a function, not what calling it gives.
@@ -150,8 +163,14 @@ class ConcurrentTaskRunner(AdaptableTaskRunner):
             UnknownKey: there is no call under one of the keys in `after`.
             ValueError: `on_collision` is none of the three, `timeout` is negative, a number is NaN, the
                 runner has no limit of that name, or `after` closes a circle.
+            RuntimeError: it would wait for room for ever, in a call that has a limit which every call
+                that waits needs.
         """
         await self._known(key).home.pass_by()
+        if self._known(key).room is not None:
+            run, work = self._prepare(key, call, args, on_collision, timeout, priority, limits)
+            begun = begin(run, key, work, on_collision, after, any_end=after_any_end)
+            return await when_room(run, begun) if isinstance(begun, Applicant) else begun
         return self.submit_nowait(
             key,
             call,

@@ -19,6 +19,7 @@ from creche._hosting import Run
 from creche._keyed import DEFAULT_THREADS
 from creche._options import OnCollision, read_options
 from creche._slot import Slot
+from creche._submitting import to_join
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -144,7 +145,7 @@ class SequentialTaskRunner(AdaptableTaskRunner):
         run, work = self._prepare(key, call, args, on_collision, timeout, priority, limits)
         await run.home.pass_by()
         run.intake.check(key)
-        if on_collision == "join" and (there := self._to_join(run, key)) is not None:
+        if on_collision == "join" and (there := to_join(run, key)) is not None:
             await there.wait(None)
             return there
         upstream = run.board.find_all(after)

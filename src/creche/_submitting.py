@@ -1,0 +1,203 @@
+"""Submitting to a run, with or without waiting for room.
+
+What it is for: everything that is judged at the submit, in its order: whether the runner takes calls,
+whether the key is there, what the call is to run after, whether there is room.
+
+What it does not know: the signature of `submit`; how the queue is kept.
+
+Invariant: a submit that is refused, or given up while it waits, has left nothing behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from functools import partial
+from typing import Any
+
+from ._call import Call
+from ._carrier import carriers_in
+from ._circles import check_room
+from ._errors import RunnerFull
+from ._hosting import Run
+from ._ki import protected
+from ._options import OnCollision
+from ._slot import Slot
+from ._states import State
+from ._waiting_room import Applicant
+
+
+def begin(
+    run: Run,
+    key: Hashable,
+    call: Call,
+    on_collision: OnCollision = "raise",
+    after: Iterable[Hashable | Slot[Any]] = (),
+    *,
+    any_end: bool = False,
+) -> Slot[Any] | Applicant:
+    """Submit a call, or have it apply for room.
+
+    Args:
+        run: to which.
+        key: the key; `None` for a fresh one.
+        call: the call.
+        on_collision: what to do when the key is taken.
+        after: keys or slots of what must have ended before.
+        any_end: whether it may have ended in any way.
+
+    Returns:
+        the slot; or an applicant, if there is no room, and the call cannot start at once either.
+
+    Raises:
+        RunnerClosed: the run takes no more calls.
+        KeyTaken: the key is there already.
+        UnknownKey: nothing is under one of the keys in `after`.
+        TypeError: a key cannot be hashed, or `after` is no collection.
+        ValueError: `after` closes a circle.
+    """
+    run.intake.check(key)
+    there = None if key is None else run.board.look_up(key)
+    upstream = run.board.find_all(after)
+    room = run.room
+    if room is None or room.has_room or (there is not None and _needs_no_room(there, on_collision)):
+        return _submit(run, key, call, on_collision, upstream, any_end=any_end)
+    again = partial(_submit, run, key, call, on_collision, upstream, any_end=any_end)
+    if any(not (one.state is State.COMPLETED or (one.done and any_end)) for one in upstream):
+        return again()  # it is held, and not ready for a place; or cancelled at once
+    applicant = run.intake.apply(key, call, on_collision, again)
+    return applicant.answer() if applicant.is_answered else applicant
+
+
+def begin_under(run: Run, title: str, call: Call) -> Slot[Any] | Applicant:
+    """Submit a call under a key that is made from a title, and free; or have it apply for room.
+
+    Args:
+        run: to which.
+        title: of the call.
+        call: the call.
+
+    Returns:
+        the slot, or an applicant; see `begin`.
+
+    Raises:
+        RunnerClosed: the run takes no more calls.
+    """
+    run.intake.check(title)
+    if run.room is None or run.room.has_room:
+        return run.intake.submit(run.board.free_key(title), call)
+
+    def again() -> Slot[Any]:
+        return run.intake.submit(run.board.free_key(title), call)
+
+    applicant = run.intake.apply(None, call, "raise", again, under=run.board.free_key(title))
+    return applicant.answer() if applicant.is_answered else applicant
+
+
+def submit_now(
+    run: Run,
+    key: Hashable,
+    call: Call,
+    on_collision: OnCollision = "raise",
+    after: Iterable[Hashable | Slot[Any]] = (),
+    *,
+    any_end: bool = False,
+) -> Slot[Any]:
+    """Submit a call, if there is room, or it can start at once; else refuse. As `begin`, otherwise.
+
+    Returns:
+        the slot.
+
+    Raises:
+        RunnerFull: there is no room.
+        BaseException: whatever `begin` raises.
+    """
+    begun = begin(run, key, call, on_collision, after, any_end=any_end)
+    if isinstance(begun, Slot):
+        return begun
+    give_up(run, begun)
+    assert run.room is not None
+    msg = (
+        f"cannot submit {'a call' if key is None else repr(key)}: as many calls wait for a place as may "
+        f"(max_pending={run.room.max_pending}); await submit(), which waits for room"
+    )
+    raise RunnerFull(msg)
+
+
+@protected
+async def when_room(run: Run, applicant: Applicant) -> Slot[Any]:
+    """Wait until an applicant is answered. A checkpoint; the place of the call that waits is lent.
+
+    Args:
+        run: which it applies to.
+        applicant: not answered when it was made.
+
+    Returns:
+        the slot.
+
+    Raises:
+        RunnerClosed: the run takes no more calls.
+        KeyTaken: the key has been taken meanwhile.
+        RuntimeError: there would never be room.
+    """
+    try:
+        carriers = carriers_in(run.backend.current_task())
+        if carriers:
+            check_room(carriers, applicant.slot, run.queue)
+        await run.home.park(run.backend, applicant)
+    except BaseException:
+        slot = give_up(run, applicant)
+        if slot is not None:
+            with run.backend.open_scope(shield=True):
+                await slot.wait(None)
+        raise
+    return applicant.answer()
+
+
+def give_up(run: Run, applicant: Applicant) -> Slot[Any] | None:
+    """The submitter does not want it any more: the call never was, or is cancelled if it came to be.
+
+    Args:
+        run: to which it applied.
+        applicant: answered or not.
+
+    Returns:
+        the slot, if it came to be; it may still have to unwind.
+    """
+    if not applicant.is_answered:
+        run.intake.give_up(applicant)
+    if not applicant.has_claimed:
+        return None
+    # Admitted in the very step in which its submitter was cancelled.
+    slot = applicant.slot
+    run.cancel(slot, "cancel", "its submit was cancelled")
+    run.board.set_aside(slot)
+    return slot
+
+
+def to_join(run: Run, key: Hashable) -> Slot[Any] | None:
+    """The slot to hand back instead of submitting again; a reserved one is to be filled."""
+    there = None if key is None else run.board.look_up(key)
+    return None if there is None or there.reserved else there
+
+
+def _needs_no_room(there: Slot[Any], on_collision: OnCollision) -> bool:
+    """Whether a submit under a key that is there is answered at once, in whatever way."""
+    if there.reserved:
+        return False
+    return on_collision != "replace" or not there.done
+
+
+def _submit(
+    run: Run,
+    key: Hashable,
+    call: Call,
+    on_collision: OnCollision,
+    upstream: Sequence[Slot[Any]],
+    *,
+    any_end: bool,
+) -> Slot[Any]:
+    if on_collision == "join" and (there := to_join(run, key)) is not None:
+        return there
+    replaced = run.make_way(key) if on_collision == "replace" else []
+    free = [*upstream, *replaced] if any_end else replaced
+    return run.intake.submit(key, call, [*upstream, *replaced], any_end=free)

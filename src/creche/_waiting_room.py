@@ -1,0 +1,227 @@
+"""The waiting room: submits that wait until fewer than `max_pending` calls wait for a place.
+
+What it is for: a submit that finds no room has its call stand in the queue all the same, as an
+applicant: its key is not claimed, and nobody is told of it. It is admitted in turn, as calls that were
+admitted before leave the queue, or when the queue has it start. So what the queue knows of places,
+priorities, limits and clocks goes for applicants too, and what starves no call starves no submitter.
+
+What it does not know: how one waits for the answer; what a submit does beside claiming its key.
+
+Invariant: an applicant is answered once, with a slot or an error, unless its submitter leaves first.
+Until it has been admitted, its slot is on no board, and seen by nobody.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable
+from typing import Any, final
+
+from ._board import Board
+from ._call import Call
+from ._errors import KeyTaken
+from ._options import OnCollision
+from ._queue import Queue
+from ._slot import Slot
+
+
+@final
+class Applicant:
+    """A submit that waits for room; what its submitter parks on.
+
+    Attributes:
+        key: the key that it asks for; `None` for a fresh one.
+        call: its call.
+        slot: that of the call, if it is admitted; a reserved one, if that was filled.
+        on_collision: what to do when the key is taken by then.
+        has_claimed: whether the slot is on the board, with the call.
+    """
+
+    __slots__ = (
+        "_answer",
+        "_room",
+        "_wake",
+        "again",
+        "call",
+        "has_claimed",
+        "key",
+        "on_collision",
+        "slot",
+    )
+
+    def __init__(
+        self,
+        room: WaitingRoom,
+        key: Hashable,
+        call: Call,
+        slot: Slot[Any],
+        on_collision: OnCollision,
+        again: Callable[[], Slot[Any]],
+    ) -> None:
+        self._room = room
+        self.key = key
+        self.call = call
+        self.slot = slot
+        self.on_collision = on_collision
+        self.again = again
+        self.has_claimed = False
+        self._answer: Slot[Any] | BaseException | None = None
+        self._wake: Callable[[], object] | None = None
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether it waits no longer."""
+        return self._answer is not None
+
+    def reply(self, answer: Slot[Any] | BaseException) -> None:
+        """Answer it, and wake whoever waits."""
+        self._answer = answer
+        wake, self._wake = self._wake, None
+        if wake is not None:
+            wake()
+
+    def answer(self) -> Slot[Any]:
+        """The answer.
+
+        Returns:
+            the slot in which the outcome will land.
+
+        Raises:
+            BaseException: why there is none.
+        """
+        answer = self._answer
+        assert answer is not None, self
+        try:
+            if isinstance(answer, Slot):
+                return answer
+            raise answer
+        finally:
+            del self, answer  # the traceback of the error leads back to this frame
+
+    def enroll(self, wake: Callable[[], object]) -> bool:
+        """Park; part of the protocol between a loop and what is waited for."""
+        if self.is_answered:
+            return False
+        self._wake = wake
+        return True
+
+    def withdraw(self, wake: Callable[[], object]) -> None:
+        """Let go: the submitter is cancelled, and its call must not start any more."""
+        del wake
+        self._wake = None
+        self._room.leave(self)
+
+
+@final
+class WaitingRoom:
+    """The applicants of one run; only for one that has a `max_pending`.
+
+    Attributes:
+        max_pending: how many calls may wait for a place.
+    """
+
+    def __init__(self, board: Board, queue: Queue, max_pending: int) -> None:
+        self.max_pending = max_pending
+        self._board = board
+        self._queue = queue
+        # In the order of arrival.
+        self._applicants: dict[Slot[Any], Applicant] = {}
+        # Those whose key is on the board by now, in a way that takes another submit.
+        self._detours: deque[Applicant] = deque()
+        # Those whose admission the instruments have not heard of yet.
+        self._untold: deque[Slot[Any]] = deque()
+        queue.judge = self.judge
+
+    def __len__(self) -> int:
+        """How many submits wait."""
+        return len(self._applicants)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a call may be submitted now without passing anybody."""
+        return not self._applicants and len(self._queue) < self.max_pending
+
+    def take_in(self, applicant: Applicant) -> None:
+        """A submit begins to wait; its call is about to be put into the queue."""
+        self._applicants[applicant.slot] = applicant
+
+    def judge(self, slot: Slot[Any]) -> bool:
+        """Admit the applicant of a slot, if there is one; for the queue, which is about to start it.
+
+        Nothing of the user's is called from here; `look` sees to the rest.
+
+        Args:
+            slot: of a call in the queue.
+
+        Returns:
+            False when the call does not start, since its key was taken meanwhile.
+        """
+        applicant = self._applicants.pop(slot, None)
+        if applicant is None:
+            return True
+        there = self._board.look_up(slot.key)
+        if there is None:
+            self._board.hang(slot)
+            self._untold.append(slot)
+            applicant.has_claimed = True
+            applicant.reply(slot)
+            return True
+        self._void(applicant)
+        if there.reserved or applicant.key is None or applicant.on_collision == "replace":
+            self._detours.append(applicant)
+        elif applicant.on_collision == "join":
+            applicant.reply(there)
+        else:
+            applicant.reply(KeyTaken(slot.key, there.state.name))
+        return False
+
+    def look(self) -> None:
+        """Admit whom there is room for, and tell of those who were admitted."""
+        while True:
+            if self._untold:
+                self._board.tell_submitted(self._untold.popleft())
+            elif self._detours:
+                self._submit_again(self._detours.popleft())
+            elif self._applicants and len(self._queue) - len(self._applicants) < self.max_pending:
+                self.judge(next(iter(self._applicants)))
+            else:
+                return
+
+    def leave(self, applicant: Applicant) -> None:
+        """A submitter does not wait any longer: its call leaves the queue without a trace.
+
+        Args:
+            applicant: nothing happens if it has been admitted, or has left.
+        """
+        if self._applicants.pop(applicant.slot, None) is not None:
+            self._void(applicant)
+
+    def turn_away(self, why: Callable[[Hashable], BaseException]) -> None:
+        """The intake is closed: nobody waits any longer.
+
+        Args:
+            why: the error for a key.
+        """
+        while self._applicants:
+            applicant = next(iter(self._applicants.values()))
+            self.leave(applicant)
+            applicant.reply(why(applicant.key))
+
+    def _void(self, applicant: Applicant) -> None:
+        self._board.void(applicant.slot)
+        self._queue.withdraw(applicant.call)
+
+    @staticmethod
+    def _submit_again(applicant: Applicant) -> None:
+        try:
+            applicant.slot = applicant.again()
+        except BaseException as exc:  # noqa: BLE001 - it is the submitter's
+            applicant.reply(exc)
+        else:
+            applicant.has_claimed = True
+            applicant.reply(applicant.slot)
+
+
+def room_for(board: Board, queue: Queue, max_pending: int | None) -> WaitingRoom | None:
+    """The waiting room of a run; `None` if nobody ever has to wait."""
+    return None if max_pending is None else WaitingRoom(board, queue, max_pending)
