@@ -181,3 +181,28 @@ async def test_one_that_exits(name: str, kind: Callable[..., Any]) -> None:
         await run()
     assert caught.value.code == 3
     assert all(slot.done for slot in runner.slots.values())
+
+
+async def test_a_cause_is_told_before_what_follows() -> None:
+    """A whole chain is cancelled by its first call; so is what an instrument cancels meanwhile."""
+
+    class Meddler(Recorder):
+        def call_finished(self, event: CallEvent) -> None:
+            super().call_finished(event)
+            if event.key == "a":
+                runner.cancel("z")
+
+    recorder = Meddler()
+    runner = ConcurrentTaskRunner(instruments=[recorder])
+    async with runner.start():
+        runner.submit_nowait("a", fail)
+        runner.reserve("z")
+        runner.submit_nowait("after z", give, after=["z"])
+        for before, key in ("ab", "bc", "cd"):
+            runner.submit_nowait(key, give, after=[before])
+        runner.submit_nowait("z", forever)
+        await runner.wait("a")
+    finished = [event.key for name, event in recorder.heard if name == "finished"]
+    assert finished[0] == "a"
+    assert [key for key in finished if key in "abcd"] == list("abcd")
+    assert finished.index("z") < finished.index("after z")

@@ -40,6 +40,8 @@ class Board:
         claimed: how many keys were ever claimed.
         reserved: how many of them are reserved, and not filled or settled yet.
         running: how many calls are running.
+        is_telling: whether the end of a call is being told of, and what follows from it must wait.
+        when_told: called when it has been.
         unread: the failures that nobody has read: key, and the slot while it is on the board.
         unread_forgotten: how many more there are that are not remembered by key.
     """
@@ -58,6 +60,8 @@ class Board:
         self.claimed = 0
         self.reserved = 0
         self.running = 0
+        self.is_telling = False
+        self.when_told: Callable[[], object] = lambda: None
         self.unread: dict[object, tuple[Hashable, Slot[Any] | None]] = {}
         self.unread_forgotten = 0
         self._home = home
@@ -215,11 +219,30 @@ class Board:
             payload: the value, the exception, or origin and reason.
         """
         place = slot.place
-        callbacks = self._write(slot, state, payload)
         if place is not None and self.announcer.hears:
-            self.tell("call_finished", slot, place)
+            callbacks = self._write_and_tell(slot, state, payload, place)
+        else:
+            callbacks = self._write(slot, state, payload)
         for fn in callbacks:
             self.announcer.call_back(fn, slot)
+
+    def _write_and_tell(
+        self,
+        slot: Slot[Any],
+        state: State,
+        payload: object,
+        place: Place,
+    ) -> list[Callable[[Any], object]]:
+        """The same, and tell of it before what follows from it is told."""
+        outermost, self.is_telling = not self.is_telling, True
+        try:
+            callbacks = self._write(slot, state, payload)
+            self.tell("call_finished", slot, place)
+        finally:
+            self.is_telling = not outermost
+        if outermost:
+            self.when_told()
+        return callbacks
 
     @protected
     def _write(self, slot: Slot[Any], state: State, payload: object) -> list[Callable[[Any], object]]:

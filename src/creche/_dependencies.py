@@ -73,6 +73,7 @@ class Dependencies:
 
     def __init__(self, board: Board, house: House) -> None:
         self._board = board
+        board.when_told = self._heed_all
         self._house = house
         self._held: dict[Slot[Any], Held] = {}
         self._news: deque[tuple[Held, Slot[Any]]] = deque()
@@ -132,7 +133,10 @@ class Dependencies:
 
     def _heed(self, held: Held, upstream: Slot[Any]) -> None:
         self._news.append((held, upstream))
-        if self._is_heeding:
+        self._heed_all()
+
+    def _heed_all(self) -> None:
+        if self._is_heeding or self._board.is_telling:
             return
         self._is_heeding = True
         try:
