@@ -14,8 +14,9 @@ What comes out of it in the end is decided in `_exit`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from contextlib import AbstractAsyncContextManager
+from contextvars import Context
 from types import MappingProxyType
 from typing import Any, TypeVar, final
 
@@ -149,6 +150,12 @@ class Run:
     def hand_over(self, fn: Callable[[], object]) -> None:
         """From any thread: have a function called on the loop of this run, while that goes on."""
         self.home.hand_over(fn)
+
+    def start_soon(
+        self, context: Context, fn: Callable[[Any], Awaitable[Any]], arg: object, name: str
+    ) -> None:
+        """Start a task of this run's; on its loop, while it takes calls."""
+        self.backend.start_soon(self._nursery, context, fn, arg, name)
 
     def hold_open(self, guest: Guest) -> None:
         """Let the exit wait for something that goes on outside the nursery."""

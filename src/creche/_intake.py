@@ -83,7 +83,7 @@ class Intake:
             RunnerClosed: the run takes no more calls.
             RuntimeError: this is not the thread of the run's loop.
         """
-        self.check_thread(key)
+        # These first: once the run is over, no thread is the wrong one.
         halted = self._halting.halted
         if halted is not None:
             msg = f"cannot submit {key!r}: the runner is closing ({halted.reason})"
@@ -93,6 +93,7 @@ class Intake:
                 f"cannot submit {key!r}: the runner takes no more calls; start it again for another run"
             )
             raise RunnerClosed(msg)
+        self.check_thread(key)
 
     def check_thread(self, key: object) -> None:
         """Refuse what would touch the loop from another thread, before anything is touched.
@@ -106,8 +107,9 @@ class Intake:
         if threading.get_ident() != self._thread:
             msg = (
                 f"runner {self._name!r} lives on another thread's loop, and this thread must not touch "
-                f"it (asked for {key!r}); go through that loop: trio.from_thread, anyio.from_thread or "
-                f"asyncio.run_coroutine_threadsafe"
+                f"it (asked for {key!r}); submit by 'await runner.submit(...)' on another loop, by "
+                f"runner.from_thread.submit(...) in a thread without one; for the rest go through that "
+                f"loop: trio.from_thread, anyio.from_thread or asyncio.run_coroutine_threadsafe"
             )
             raise RuntimeError(msg)
 

@@ -126,6 +126,11 @@ class ConcurrentTaskRunner(AdaptableTaskRunner):
         As `submit_nowait`, and a checkpoint besides, in the way of `wait`: always a cancel point, and
         a schedule point at the latest every 64th time in a row. Cancelled, it has submitted nothing.
 
+        On the loop of another thread, too: the call is judged on the runner's loop, waits for that while
+        it is blocked, and sees the submitter's context variables. Cancelled before it was judged, it
+        has submitted nothing; in the moment in which it is, it gives the slot all the same, and only
+        asyncio's own `Task.cancel` loses it then: the call is on the board.
+
         Args:
             key: the name of the call, unique in this run; `None` asks for a fresh one.
             call: what to call: a function, not what calling it gives.
@@ -151,15 +156,16 @@ class ConcurrentTaskRunner(AdaptableTaskRunner):
             ValueError: `on_collision` is none of the three, `timeout` is negative, a number is NaN, the
                 runner has no limit of that name, or `after` closes a circle.
         """
-        await self._known(key).home.pass_by()
-        return self.submit_nowait(
-            key,
-            call,
-            *args,
-            on_collision=on_collision,
-            timeout=timeout,
-            priority=priority,
-            limits=limits,
-            after=after,
-            after_any_end=after_any_end,
-        )
+        options: dict[str, Any] = {
+            "on_collision": on_collision,
+            "timeout": timeout,
+            "priority": priority,
+            "limits": limits,
+            "after": after,
+            "after_any_end": after_any_end,
+        }
+        run = self._known(key)
+        if run.home.is_elsewhere:
+            return await self._from_afar(run, key, call, args, options).from_loop()
+        await run.home.pass_by()
+        return self.submit_nowait(key, call, *args, **options)
