@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+import anyio
+import anyio.to_thread
 import pytest
 import trio.testing
 import uvloop
@@ -71,3 +73,15 @@ def virtual_time(anyio_backend: tuple[str, Mapping[str, Any]]) -> bool:
     _, options = anyio_backend
     factory = options.get("loop_factory", VirtualTimeLoop)
     return factory is VirtualTimeLoop
+
+
+@pytest.fixture(params=["trio", "asyncio"])
+def elsewhere(
+    request: pytest.FixtureRequest,
+) -> Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]:
+    """Runs an async function on a loop of another thread, and waits for it here."""
+
+    def run(fn: Callable[[], Any]) -> Any:
+        return trio.run(fn) if request.param == "trio" else asyncio.run(fn())
+
+    return lambda fn: anyio.to_thread.run_sync(run, fn)

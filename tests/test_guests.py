@@ -57,6 +57,16 @@ async def test_a_deadline_of_asyncios_own_is_not_lost(
         assert await runner.submit("next", give, 1) is runner.slots["next"]
 
 
+async def test_a_scope_whose_cancellation_the_call_swallows(runner: SequentialTaskRunner) -> None:
+    """A value beats it, and the scope catches what comes next."""
+    async with runner.start():
+        with anyio.move_on_after(0.01) as scope:
+            slot = await runner.submit("k", swallow)
+            assert slot.result() == 4
+            await anyio.sleep(1)
+        assert scope.cancelled_caught
+
+
 @pytest.mark.usefixtures("real_time")
 async def test_a_thread_is_waited_for(runner: SequentialTaskRunner, anyio_backend_name: str) -> None:
     """Also when asyncio's own timeout passes: one call at a time, and no thread is left behind."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
-from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -17,18 +15,6 @@ from calls import fail, forever, give, settle_down
 from creche import CallCancelled, ConcurrentTaskRunner, State
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("real_time")]
-
-
-@pytest.fixture(params=["trio", "asyncio"])
-def elsewhere(
-    request: pytest.FixtureRequest,
-) -> Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]:
-    """Runs an async function on a loop of another thread, and waits for it here."""
-
-    def run(fn: Callable[[], Any]) -> Any:
-        return trio.run(fn) if request.param == "trio" else asyncio.run(fn())
-
-    return lambda fn: anyio.to_thread.run_sync(run, fn)
 
 
 async def test_waiting(elsewhere: Any) -> None:

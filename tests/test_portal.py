@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 import pytest
@@ -101,3 +102,31 @@ def test_a_loop_that_has_ended_without_a_word() -> None:
     assert isinstance(Asking(portal, lambda: 1).join(), RunnerClosed)
     portal.post(lambda: pytest.fail("nobody calls it"))
     assert loop.handed == []
+
+
+def test_ctrl_c_while_it_knocks() -> None:
+    """Nothing is left under way."""
+
+    def interrupted(fn: object) -> None:
+        raise KeyboardInterrupt
+
+    portal = Portal(interrupted)
+    assert isinstance(Asking(portal, lambda: 1).join(), KeyboardInterrupt)
+    assert not portal._under_way
+
+
+def test_an_errand_that_is_taken_back() -> None:
+    """It is not run; one that has been run cannot be."""
+    loop = Loop()
+    portal = Portal(loop.post)
+    ran: list[int] = []
+    first, second = (portal.send(partial(ran.append, n)) for n in (1, 2))
+    assert first.take_back() is True
+    assert first.take_back() is False
+    loop.turn()
+    assert ran == [2]
+    assert second.done
+    assert second.take_back() is False
+    assert second.enroll(lambda: None) is False
+    portal.close()
+    assert not first.done

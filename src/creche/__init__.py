@@ -12,7 +12,9 @@ How the package is laid out, from the ground up; a file imports only what is bel
     _lending _blocking _waiting                           waiting for slots, on a loop and in threads
     _performing _carriers                                 carrying out one call, and call after call
     _intake _hosting                                      one run: where calls come in; open, close
+    _portal _afar                                         errands and submissions from other threads
     _base _mapping _keyed                                 the contract of a runner, and its keys
+    _thread_mapping _from_thread                          the same, for threads that block
     facades/ _adaptable                                   a runner as what others know: a task group
     runners/                                              the runners
     flows/ instruments/                                   decorated functions; observers
@@ -34,6 +36,7 @@ from ._errors import RunnerClosed as RunnerClosed
 from ._errors import RunnerFull as RunnerFull
 from ._errors import RunnerNotStarted as RunnerNotStarted
 from ._errors import UnknownKey as UnknownKey
+from ._from_thread import FromThread as FromThread
 from ._group import Group as Group
 from ._limits import Limit as Limit
 from ._rates import Rate as Rate
@@ -55,6 +58,7 @@ __all__ = [
     "ConcurrentTaskRunner",
     "Flow",
     "FlowDecorator",
+    "FromThread",
     "Group",
     "KeyTaken",
     "Limit",

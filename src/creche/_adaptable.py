@@ -1,6 +1,7 @@
 """A runner that can be handed to code which knows nothing of creche.
 
-What it is for: the interfaces that such code asks for, one method each.
+What it is for: the interfaces that such code asks for, one method each; and what the runners share of
+being submitted to from other threads.
 
 What it does not know: how they are made; that is in `facades`.
 
@@ -10,16 +11,28 @@ Invariant: what a facade carries out are calls of this runner, with slots like a
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable, Hashable
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
+from ._afar import Submission
+from ._errors import RunnerFull
+from ._from_thread import FromThread
+from ._hosting import Run
 from ._keyed import KeyedTaskRunner
+from ._slot import Slot
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
 
 class AdaptableTaskRunner(KeyedTaskRunner):
-    """A runner of creche's own that stands in for what others know."""
+    """A runner of creche's own that stands in for what others know, and works from other threads."""
+
+    @property
+    def from_thread(self) -> FromThread:
+        """`submit`, `wait`, `result`, `cancel`, `map` for threads that run no event loop: they block."""
+        return FromThread(self._known, self._from_afar)
 
     def as_task_group(self) -> TaskGroup:
         """Stand in for an anyio task group, on trio, too; its children are calls, with slots.
@@ -44,3 +57,32 @@ class AdaptableTaskRunner(KeyedTaskRunner):
         # Not at the top: it loads anyio, which a program on trio alone never needs.
         facade = importlib.import_module("creche.facades._task_group")
         return cast("TaskGroup", facade.RunnerTaskGroup(run))
+
+    def _submit_at_home(
+        self,
+        key: Hashable,
+        call: Callable[..., Any],
+        *args: object,
+        **options: Any,  # noqa: ANN401 - those of `submit_nowait`
+    ) -> Slot[Any] | None:
+        """Submit for another thread, on that of the loop; `None` if it has to wait, in a task."""
+        try:
+            return self.submit_nowait(key, call, *args, **options)
+        except RunnerFull:
+            return None
+
+    def _from_afar(
+        self,
+        run: Run,
+        key: Hashable,
+        call: Callable[..., Any],
+        args: tuple[object, ...],
+        options: dict[str, Any],
+    ) -> Submission:
+        """A submission that is made in another thread than that of the run's loop."""
+        submit: Any = self.submit
+        return Submission(
+            run,
+            partial(self._submit_at_home, key, call, *args, **options),
+            partial(submit, key, call, *args, **options),
+        )

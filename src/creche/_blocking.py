@@ -1,4 +1,4 @@
-"""Waiting for a slot in a thread that runs no loop.
+"""Waiting in a thread that runs no loop: for a slot, or for whatever happens once.
 
 What it is for: the body of a sync flow, and a plain call in its worker thread, read slots by blocking. A
 call that does so lends its place as it would on its loop, and its run must know at its exit that
@@ -17,9 +17,20 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol, final
 
+from ._backend import Parkable
 from ._carrier import Carrier, with_outer
 from ._circles import check_circle
+from ._latch import Latch
 from ._slot import Slot
+
+
+class Happening(Parkable, Protocol):
+    """What a thread may wait for: a slot, an errand."""
+
+    @property
+    def done(self) -> bool:
+        """Whether it has happened."""
+        ...
 
 
 class CallersHome(Protocol):
@@ -31,15 +42,15 @@ class CallersHome(Protocol):
 
 
 def block(
-    slot: Slot[Any],
+    place: Happening,
     timeout: float | None,
     caller: tuple[Slot[Any], list[Carrier]] | None,
     home: CallersHome,
 ) -> bool:
-    """Block this thread, which runs no loop, until a slot is settled.
+    """Block this thread, which runs no loop, until something has happened.
 
     Args:
-        slot: what to wait for.
+        place: what to wait for; if it is a slot, and could not settle before, the wait is refused.
         timeout: seconds, checked already; `None` for no limit.
         caller: the call that this thread carries out, if it does, and who carries it.
         home: where that one lives.
@@ -52,19 +63,19 @@ def block(
     """
     seconds = None if timeout is None else min(timeout, threading.TIMEOUT_MAX)
     if caller is not None and caller[0].carrying is caller[1][0]:
-        waiting = _Waiting(slot, *caller, home, is_timed=timeout is not None)
+        waiting = _Waiting(place, *caller, home, is_timed=timeout is not None)
         try:
             return waiting.block(seconds)
         finally:
             waiting.waker = None  # a ring, which would keep the slot
-    settled = threading.Event()
-    wake = settled.set
-    if slot.enroll(wake):
+    happened = Latch()
+    wake = happened.set
+    if place.enroll(wake):
         try:
-            settled.wait(seconds)
+            happened.wait(seconds)
         finally:
-            slot.withdraw(wake)
-    return slot.done
+            place.withdraw(wake)
+    return place.done
 
 
 @final
@@ -72,25 +83,26 @@ class _Waiting:
     """One wait of a call, in its thread.
 
     Attributes:
-        waker: what the slot calls when it settles.
+        waker: what is called when it happens.
     """
 
     def __init__(
         self,
-        slot: Slot[Any],
+        place: Happening,
         caller: Slot[Any],
         carriers: list[Carrier],
         home: CallersHome,
         *,
         is_timed: bool,
     ) -> None:
-        self._slot = slot
+        self._place = place
+        self._slot = place if isinstance(place, Slot) else None
         self._caller = caller
         self._carriers = carriers
         self._home = home
         self._is_timed = is_timed
-        self._settled = threading.Event()
-        self._back = threading.Event()
+        self._settled = Latch()
+        self._back = Latch()
         self.waker: Callable[[], object] | None = self._arrive
         # On the loop only. A wait may be over before it has begun there: it is begun by a message.
         self._has_begun = False
@@ -104,21 +116,21 @@ class _Waiting:
         for carrier in waiting:
             carrier.waits_for = self._slot
         try:
-            if not self._is_timed:
+            if not self._is_timed and self._slot is not None:
                 check_circle(self._carriers, self._slot)
-            if not self._slot.enroll(wake):
+            if not self._place.enroll(wake):
                 return True
             self._hand_over(self._begin)
             self._settled.wait(seconds)
-            self._slot.withdraw(wake)
+            self._place.withdraw(wake)
         finally:
             for carrier in waiting:
                 carrier.waits_for = None
-        if self._settled.is_set():
+        if self._settled.is_set:
             self._back.wait()
         else:
             self._hand_over(self._give_up)
-        return self._slot.done
+        return self._place.done
 
     def _hand_over(self, step: Callable[[], object]) -> bool:
         """Take a step on the loop of the call, as long as that goes on."""

@@ -248,14 +248,15 @@ class Board:
     def _write(self, slot: Slot[Any], state: State, payload: object) -> list[Callable[[Any], object]]:
         """Settle and count, which Ctrl-C must not come between; the done callbacks to call."""
         before, reserved = slot.state, slot.reserved
+        if state is State.FAILED:
+            # First: a reader in another thread may see it, and say so, before `settle` returns.
+            self._remember_unread(slot)
         callbacks = slot.settle(state, payload)
         self.counts[state] += 1
         if before is State.RUNNING:
             self.running -= 1
         elif reserved:
             self.reserved -= 1
-        if state is State.FAILED:
-            self._remember_unread(slot)
         if not self._retain:
             self.discard(slot)
         if self._aside:
@@ -323,7 +324,7 @@ class Board:
             why: the run does not wait for it any longer, as a sentence.
         """
         if self.reserved:
-            reserved = [slot for slot in self.slots.values() if slot.reserved]
+            reserved = [slot for slot in list(self.slots.values()) if slot.reserved]
             # Asked again for each: the callback of one may have settled the next.
             for slot in (slot for slot in reserved if not slot.done):
                 self.cancel(slot, "lost", f"nothing was submitted under it, and {why}")
@@ -354,7 +355,8 @@ class Board:
         slot.tell_when_read(partial(self.unread.pop, token, None))
         if not self._retain and len(self.unread) > _REMEMBERED:
             # A runner that lives for months, with failures that nobody looks at, stays small.
-            del self.unread[next(iter(self.unread))]
+            # By a list of them: a reader in another thread takes some off meanwhile.
+            self.unread.pop(list(self.unread)[0], None)  # noqa: RUF015
             self.unread_forgotten += 1
 
     def free_key(self, name: str) -> str:

@@ -178,6 +178,7 @@ class Group:
             self.cancel(f"another call of its group ended it: {slot.key!r} is {slot.state.name}")
 
     def _check_open(self, key: Hashable) -> None:
+        self._run.intake.check_thread(key)
         if self._ended is not None:
             msg = f"cannot submit {key!r} to the group: it takes no more calls ({self._ended})"
             raise RunnerClosed(msg)

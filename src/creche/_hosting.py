@@ -14,8 +14,9 @@ What comes out of it in the end is decided in `_exit`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from contextlib import AbstractAsyncContextManager
+from contextvars import Context
 from types import MappingProxyType
 from typing import Any, TypeVar, final
 
@@ -32,7 +33,7 @@ from ._grace import Grace
 from ._halting import SCOPE_CANCELLED, Guest, Halting
 from ._intake import Intake
 from ._ki import protected
-from ._limits import Gate, Limit, Limiter
+from ._limits import open_gates
 from ._options import Options
 from ._performing import Performer
 from ._queue import Queue
@@ -87,7 +88,7 @@ class Run:
             workers,
             ageing=options.ageing,
             rate=options.rate,
-            gates={name: _gate(name, limit, backend) for name, limit in options.limits},
+            gates=open_gates(options.limits, backend.adopt_limiter),
         )
         self.room = room_for(self.board, self.queue, options.max_pending)
         self.dependencies = Dependencies(self.board, self)
@@ -160,6 +161,12 @@ class Run:
     def hand_over(self, fn: Callable[[], object]) -> None:
         """From any thread: have a function called on the loop of this run, while that goes on."""
         self.home.hand_over(fn)
+
+    def start_soon(
+        self, context: Context, fn: Callable[[Any], Awaitable[Any]], arg: object, name: str
+    ) -> None:
+        """Start a task of this run's; on its loop, while it takes calls."""
+        self.backend.start_soon(self._nursery, context, fn, arg, name)
 
     def hold_open(self, guest: Guest) -> None:
         """Let the exit wait for something that goes on outside the nursery."""
@@ -386,14 +393,3 @@ class Run:
         if self._announcer.hears:
             event = RunnerEvent(self._name, self.backend.current_time(), self.workers)
             self._announcer.tell(name, event)
-
-
-def _gate(name: str, limit: Limit, backend: Backend) -> Gate:
-    """A named limit in use.
-
-    Raises:
-        TypeError: it is a limiter object of another loop's.
-    """
-    if not isinstance(limit.size, Limiter):
-        return Gate(name, limit)
-    return Gate(name, limit, backend.adopt_limiter(name, limit.size))

@@ -87,9 +87,10 @@ class Intake:
             RunnerClosed: the run takes no more calls.
             RuntimeError: this is not the thread of the run's loop.
         """
-        self.check_thread(key)
+        # This first: once the run is over, no thread is the wrong one.
         if self._halting.halted is not None or not self.is_open:
             raise self._why_closed(key)
+        self.check_thread(key)
 
     def close(self) -> None:
         """Take no more calls; whoever waits to submit one is told so."""
@@ -121,8 +122,9 @@ class Intake:
         if threading.get_ident() != self._thread:
             msg = (
                 f"runner {self._name!r} lives on another thread's loop, and this thread must not touch "
-                f"it (asked for {key!r}); go through that loop: trio.from_thread, anyio.from_thread or "
-                f"asyncio.run_coroutine_threadsafe"
+                f"it (asked for {key!r}); submit by 'await runner.submit(...)' on another loop, by "
+                f"runner.from_thread.submit(...) in a thread without one; for the rest go through that "
+                f"loop: trio.from_thread, anyio.from_thread or asyncio.run_coroutine_threadsafe"
             )
             raise RuntimeError(msg)
 

@@ -13,7 +13,7 @@ one token of a limiter object, if there is one.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol, final, runtime_checkable
 
 from ._checks import check_count
@@ -211,3 +211,25 @@ class Gate:
         borrower = self.holders.pop(holder, None)
         if borrower is not None and self.limiter is not None:
             self.limiter.release_on_behalf_of(borrower)
+
+
+def open_gates(
+    limits: Iterable[tuple[str, Limit]],
+    adopt: Callable[[str, Any], tuple[type[BaseException], ...]],
+) -> dict[str, Gate]:
+    """Put named limits into use.
+
+    Args:
+        limits: each with its name.
+        adopt: the loop's half: given a limiter object, and the name, what that raises if it is short.
+
+    Returns:
+        the gates by their names.
+
+    Raises:
+        TypeError: one is a limiter object of another loop's.
+    """
+    return {
+        name: Gate(name, limit, adopt(name, limit.size) if isinstance(limit.size, Limiter) else ())
+        for name, limit in limits
+    }

@@ -146,8 +146,13 @@ class Performer:
                 self._settle_failed(slot, call, State.FAILED, TimeoutError(msg))
             if in_own_task:
                 backend.forget_native_cancels(native)
-            elif onward is None and backend.native_cancels() > native:
-                # The call has made something else of it, and it comes only once: on with it.
+            elif (
+                onward is None
+                and backend.native_cancels() > native
+                and backend.current_effective_deadline() != -math.inf
+            ):
+                # The call has made something else of it, and it comes only once: on with it. That of a
+                # scope shows again by itself.
                 onward = backend.cancelled()
             return onward
         finally:

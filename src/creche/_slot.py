@@ -306,9 +306,9 @@ class Slot(Generic[T_co]):
 
     def mark_read(self) -> None:
         """Count as seen."""
-        if self._unread is not None:
-            self._unread()
-            self._unread = None
+        unread, self._unread = self._unread, None  # several threads may read
+        if unread is not None:
+            unread()
 
     # Waiting ------------------------------------------------------------------------------------------
 

@@ -24,12 +24,13 @@ from typing import Any, Generic, Self, TypeVar, final
 
 from ._backend import Backend, Parkable
 from ._backends import any_loop_here, detect
-from ._blocking import block
+from ._blocking import Happening, block
 from ._carrier import carriers_in
 from ._circles import check_circle, waits_for_itself
 from ._ki import protected
 from ._lending import IN_THREAD, park
 from ._parking import Parking
+from ._portal import Portal
 from ._slot import Slot
 
 T = TypeVar("T")
@@ -40,12 +41,17 @@ _YIELD_EVERY = 64
 
 @final
 class LoopHome:
-    """Where the slots of one run live: its loop, while that runs."""
+    """Where the slots of one run live: its loop, while that runs.
 
-    __slots__ = ("_backend", "_credit", "_post", "_thread")
+    Attributes:
+        portal: for errands from other threads.
+    """
+
+    __slots__ = ("_backend", "_credit", "_post", "_thread", "portal")
 
     def __init__(self, backend: Backend) -> None:
         self._post = backend.poster()
+        self.portal: Portal = Portal(self._post)
         self._backend: Backend | None = backend
         self._thread = threading.get_ident()
         self._credit = _YIELD_EVERY
@@ -53,8 +59,9 @@ class LoopHome:
     def leave(self) -> None:
         """The run is over: from now on its slots are read under any loop, or none."""
         self._backend = None
+        self.portal.close()
 
-    def block(self, slot: Slot[Any], timeout: float | None, /) -> bool:
+    def block(self, slot: Happening, timeout: float | None, /) -> bool:
         """Block this thread, which runs no loop, until a slot is settled; see `_blocking.block`."""
         of_thread = IN_THREAD.get()
         home = self if of_thread is None else of_thread[0].home
@@ -73,8 +80,8 @@ class LoopHome:
         return True
 
     def in_loop(self) -> bool:
-        """Whether this thread is running any event loop."""
-        return any_loop_here()
+        """Whether this thread is running any event loop; or is the run's, whose loop stands still."""
+        return any_loop_here() or (self._backend is not None and not self.is_elsewhere)
 
     async def pass_by(self) -> None:
         """A cancel point, and every so often a schedule point."""

@@ -49,6 +49,14 @@ async def runners() -> None:
             handle = stands_in.start_soon(fetch, "x", 1)
             assert_type(handle.return_value, bytes)
             assert_type(await group.create_task(fetch("x")), bytes)
+        thread = runner.from_thread
+        assert_type(thread.submit("e", fetch, "x", 1, timeout=3), Slot[bytes])
+        assert_type(thread.submit(None, parse, b"", after=["e"]), Slot[list[int]])
+        assert_type(thread.wait("e", timeout=1), Outcome[Any] | None)
+        assert_type(thread.cancel("e"), bool)
+        assert_type(thread.map(fetch, ["a", "b"]), list[bytes])
+        assert_type(thread.map(parse, [b"a"], return_outcomes=True), list[Outcome[list[int]]])
+        thread.submit("f", fetch, 5, 1)  # type: ignore  # pyright: ignore
         runner.submit_nowait("d", fetch, 5, 1)  # type: ignore  # pyright: ignore
     assert_type(runner.duplicate(), ConcurrentTaskRunner)
     sequential = SequentialTaskRunner()

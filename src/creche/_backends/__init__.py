@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from contextvars import Context, copy_context
 from typing import cast
 
 from creche._backend import Backend
@@ -64,6 +65,19 @@ def any_loop_here() -> bool:
         return True
     asyncio = sys.modules.get("asyncio")
     return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001 - as above
+
+
+def context_for_elsewhere() -> Context:
+    """The context variables here, for code that is to run on the loop of another thread.
+
+    Returns:
+        a copy, in which nothing says any more which loop runs here.
+    """
+    context = copy_context()
+    sniffio = sys.modules.get("sniffio")
+    if sniffio is not None:  # pragma: no branch - trio requires it so far
+        context.run(sniffio.current_async_library_cvar.set, None)
+    return context
 
 
 def _asyncio_backend() -> Backend:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from contextvars import Context, ContextVar
+from contextvars import Context, ContextVar, copy_context
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -162,9 +162,11 @@ def _is_innermost(nursery: Nursery) -> bool:
 
 def _poster() -> Callable[[Callable[[], object]], None]:
     loop = asyncio.get_running_loop()
+    # Else it would run in a copy of the context of whoever posts, with the marks of another loop.
+    context = copy_context()
 
     def post(fn: Callable[[], object]) -> None:
-        loop.call_soon_threadsafe(fn)
+        loop.call_soon_threadsafe(fn, context=context.copy())
 
     return post
 

@@ -19,6 +19,7 @@ from typing import Any, TypeVar, final
 from creche._backend import Backend, Event
 from creche._base import TaskConcurrencyType
 from creche._keyed import KeyedTaskRunner
+from creche._latch import Latch
 
 from ._flow_run import FlowRun
 
@@ -76,8 +77,8 @@ class _Beside:
         self._name = name
         self._runner = runner
         self._backend = backend
-        self._opened = _Latch()
-        self._ended = _Latch()
+        self._opened = Latch()
+        self._ended = Latch()
         self._flow_run: FlowRun | None = None
         self._body_ended: Event | None = None
         self._body_raised: BaseException | None = None
@@ -151,25 +152,3 @@ class _Beside:
     def _raise_what_the_body_raised(self) -> None:
         if self._body_raised is not None:
             raise self._body_raised
-
-
-@final
-class _Latch:
-    """Something that happens once; its waiters cannot be torn by Ctrl-C, as those of an Event can.
-
-    An Event waits in Python code, and Ctrl-C inside that leaves its lock held for ever.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._lock.acquire()
-        self._is_set = False
-
-    def set(self) -> None:
-        if not self._is_set:
-            self._is_set = True
-            self._lock.release()
-
-    def wait(self) -> None:
-        with self._lock:
-            pass

@@ -139,6 +139,11 @@ class ConcurrentTaskRunner(AdaptableTaskRunner):
         limits are free, may start before them, and is admitted then. What needs no room: a call that is
         joined, one that takes the place of an open one, and what is held by `after`.
 
+        On the loop of another thread, too: the call is judged on the runner's loop, waits for that while
+        it is blocked, and sees the submitter's context variables. Cancelled before it was judged, it
+        has submitted nothing; in the moment in which it is, it gives the slot all the same, and only
+        asyncio's own `Task.cancel` loses it then: the call is on the board.
+
         Args:
             key: the name of the call, unique in this run; `None` asks for a fresh one.
             call: what to call: a function, not what calling it gives.
@@ -166,19 +171,20 @@ class ConcurrentTaskRunner(AdaptableTaskRunner):
             RuntimeError: it would wait for room for ever, in a call that has a limit which every call
                 that waits needs.
         """
-        await self._known(key).home.pass_by()
-        if self._known(key).room is not None:
+        options: dict[str, Any] = {
+            "on_collision": on_collision,
+            "timeout": timeout,
+            "priority": priority,
+            "limits": limits,
+            "after": after,
+            "after_any_end": after_any_end,
+        }
+        run = self._known(key)
+        if run.home.is_elsewhere:
+            return await self._from_afar(run, key, call, args, options).from_loop()
+        await run.home.pass_by()
+        if run.room is not None:
             run, work = self._prepare(key, call, args, on_collision, timeout, priority, limits)
             begun = begin(run, key, work, on_collision, after, any_end=after_any_end)
             return await when_room(run, begun) if isinstance(begun, Applicant) else begun
-        return self.submit_nowait(
-            key,
-            call,
-            *args,
-            on_collision=on_collision,
-            timeout=timeout,
-            priority=priority,
-            limits=limits,
-            after=after,
-            after_any_end=after_any_end,
-        )
+        return self.submit_nowait(key, call, *args, **options)

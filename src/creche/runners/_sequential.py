@@ -115,6 +115,9 @@ class SequentialTaskRunner(AdaptableTaskRunner):
         `outer`, and what comes after the `submit` does not run; so does ``asyncio.timeout`` around
         it. Cancelled before the call has begun, it has submitted nothing.
 
+        On the loop of another thread, too: the call runs on the runner's loop then, and a submit that is
+        cancelled does not wait for its end.
+
         Args:
             key: the name of the call, unique in this run; `None` asks for a fresh one.
             call: what to call: a function, not what calling it gives.
@@ -142,6 +145,16 @@ class SequentialTaskRunner(AdaptableTaskRunner):
             ValueError: `on_collision` is none of the three, `timeout` is negative, a number is NaN,
                 `limits` names one, or `after` names a key that is only reserved.
         """
+        if (here := self._known(key)).home.is_elsewhere:
+            options: dict[str, Any] = {
+                "on_collision": on_collision,
+                "timeout": timeout,
+                "priority": priority,
+                "limits": limits,
+                "after": after,
+                "after_any_end": after_any_end,
+            }
+            return await self._from_afar(here, key, call, args, options).from_loop()
         run, work = self._prepare(key, call, args, on_collision, timeout, priority, limits)
         await run.home.pass_by()
         run.intake.check(key)
@@ -164,6 +177,15 @@ class SequentialTaskRunner(AdaptableTaskRunner):
             return slot
         finally:
             del slot, work, call, args  # the traceback of a failure leads back to this frame
+
+    def _submit_at_home(
+        self,
+        key: Hashable,
+        call: Callable[..., Any],
+        *args: object,
+        **options: object,
+    ) -> None:
+        """It always has to wait: for the call itself."""
 
     @staticmethod
     async def _when_ready(

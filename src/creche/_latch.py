@@ -1,0 +1,52 @@
+"""A latch: something that happens once, for a thread to wait for.
+
+What it is for: Ctrl-C in a waiting main thread must leave nothing locked behind. A `threading.Event`
+waits in Python code, and Ctrl-C inside that can leave its lock held for ever: whoever sets it hangs
+then, and that is an event loop.
+
+What it does not know: loops, slots.
+
+Invariant: `set` never waits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import final
+
+
+@final
+class Latch:
+    """Something that happens once."""
+
+    __slots__ = ("_left", "_lock")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+        self._left = [self._lock.release]
+
+    @property
+    def is_set(self) -> bool:
+        """Whether it has happened."""
+        return not self._left
+
+    def set(self) -> None:
+        """It has happened; by any thread, and again, as often as one likes."""
+        with contextlib.suppress(IndexError):
+            self._left.pop()()  # of several threads, one gets it
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block this thread until it has happened.
+
+        Args:
+            timeout: seconds at most; `None` for no limit.
+
+        Returns:
+            False when the time passed first.
+        """
+        if self._lock.acquire(timeout=-1 if timeout is None else timeout):
+            self._lock.release()
+            return True
+        return False
