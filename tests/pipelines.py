@@ -90,7 +90,10 @@ class Here:
         command = ["--pages", pages, "--backend", self._backend, "--store", self.store, "--seed", seed]
         self._patch.setattr(sys, "argv", ["pipeline.py", *map(str, (*command, *args))])
         self._out.readouterr()
-        status = pipeline.main()
+        try:
+            status = pipeline.main()
+        except KeyboardInterrupt:
+            pytest.fail("Ctrl-C came out of the program")
         said, complaints = self._out.readouterr()
         assert complaints == ""
         return Ended(status, said, check(said, pages, self.store))
