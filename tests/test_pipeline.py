@@ -198,8 +198,8 @@ class Moment(NamedTuple):
 ALL = range(12, 13)
 MOMENTS = {
     "nobody listens yet": Moment("open_signal_receiver", Finger.before, 1, range(1), module=anyio),
-    "nothing has begun": Moment("serving", Finger.before, 1, range(2)),
-    "some are submitted": Moment("run", while_submitting, 1, range(4)),
+    "nothing has begun": Moment("serving", Finger.before, 1, range(12)),
+    "some are submitted": Moment("run", while_submitting, 1, range(12)),
     "a page is parsed": Moment("parse", Finger.before, 2, range(12)),
     "a store begins": Moment("store", Finger.before, 3, range(3, 12)),
     "a store has ended": Moment("store", Finger.after, 3, range(3, 12)),
