@@ -49,7 +49,8 @@ FLOORS: list[set[str]] = [
     {"_submitting"},
     {"_afar", "_base", "_mapping", "_draining", "_group", "facades", "facades._child", "facades._scope"},
     {"_reading", "_thread_mapping", "facades._children", "facades._handle"},
-    {"_from_thread", "_keyed", "facades._block"},
+    {"_from_thread", "_steering", "facades._block"},
+    {"_keyed"},
     {"facades._task_group"},
     {"_adaptable"},  # a runner as what others know
     {"runners", "runners._concurrent", "runners._sequential"},

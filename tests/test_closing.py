@@ -77,7 +77,7 @@ async def test_a_failed_call_stops_nobody(runner: ConcurrentTaskRunner) -> None:
         runner.submit_nowait(1, fail)
         other = runner.submit_nowait(2, give, 2)
         outcome = await runner.wait(1)
-    assert isinstance(outcome.error, ValueError)  # type: ignore[union-attr]
+    assert isinstance(outcome.error, ValueError)  # type: ignore[attr-defined]
     assert other.result() == 2
 
 

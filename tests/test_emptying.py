@@ -10,7 +10,7 @@ import anyio.to_thread
 import pytest
 import trio
 
-from calls import Gate, fail, forever, give, settle_down
+from calls import Gate, error_of, fail, forever, give, settle_down
 from creche import ConcurrentTaskRunner, RunnerClosed, RunnerNotStarted, SequentialTaskRunner, State
 
 pytestmark = pytest.mark.anyio
@@ -162,8 +162,8 @@ async def test_a_call_of_the_runner_itself(runner: ConcurrentTaskRunner, what: s
 
     async with runner.start():
         for key, call in ((1, getattr(runner, what)), (2, in_a_child)):
-            outcome = await runner.wait(runner.submit_nowait(key, call))
-            error: Any = outcome.error  # type: ignore[union-attr]
+            runner.submit_nowait(key, call)
+            error: Any = error_of(await runner.wait(key))
             while isinstance(error, ExceptionGroup):
                 error = error.exceptions[0]
             assert f"call {key} cannot await {what.replace('aclose', 'drain')}" in str(error)

@@ -209,3 +209,32 @@ async def test_an_interrupted_map() -> None:
     async with ConcurrentTaskRunner().start() as runner:
         await anyio.to_thread.run_sync(there)
         await settle_down()
+
+
+async def test_what_is_wished_of_each_call() -> None:
+    """As of the runner's own map."""
+    runner = ConcurrentTaskRunner(limits={"db": 2})
+    inside = most = 0
+
+    async def count(n: int) -> int:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        await anyio.sleep(0.001)
+        inside -= 1
+        return n
+
+    async def too_long(_: int) -> None:
+        await forever()
+
+    def there() -> None:
+        portal: Any = runner.from_thread
+        assert portal.map(count, range(6), limits=["db"], priority=1) == list(range(6))
+        with pytest.raises(TimeoutError, match=r"0\.01 seconds"):
+            portal.map(too_long, range(2), timeout=0.01)
+        with pytest.raises(ValueError, match="limit 'none'"):
+            portal.map(give, [1], limits=["none"])
+
+    async with runner.start():
+        await anyio.to_thread.run_sync(there)
+    assert most == 2

@@ -270,3 +270,52 @@ async def test_a_failure_that_arrives_together_with_another_settling(
         async with ConcurrentTaskRunner(2).start() as started:
             with pytest.raises(ValueError, match="20"):
                 await started.map(fail_at, quiet_in_the_end())
+
+
+async def test_what_is_wished_of_each_call() -> None:
+    """A timeout, a priority, limits: as of `submit`; a wrong one is refused before an item is pulled."""
+    runner = ConcurrentTaskRunner(limits={"db": 2})
+    gate = Gate()
+    items = iter(range(5))
+
+    async def open_later() -> None:
+        await settle_down()
+        gate.open.set()
+
+    async with anyio.create_task_group() as group, runner.start():
+        group.start_soon(open_later)
+        assert await runner.map(gate, range(5), limits=["db"]) == [0, 1, 2, 3, 4]
+        assert gate.most == 2
+        with pytest.raises(TimeoutError, match=r"0\.01 seconds"):
+            await runner.map(forever_for, range(2), timeout=0.01)
+        for options, error in (
+            ({"timeout": -1}, ValueError),
+            ({"priority": "high"}, TypeError),
+            ({"limits": ["none"]}, ValueError),
+            ({"limits": "db"}, TypeError),
+        ):
+            wrong: Any = options
+            with pytest.raises(error, match=next(iter(wrong))[:5]):
+                await runner.map(give, items, **wrong)
+        assert next(items) == 0
+
+
+async def test_a_map_with_priority() -> None:
+    """Its calls come before others that wait."""
+    runner = ConcurrentTaskRunner(1)
+    order: list[Any] = []
+
+    async def note(name: Any) -> None:
+        order.append(name)
+
+    async with runner.start():
+        runner.submit_nowait("running", note, "running")
+        runner.submit_nowait("other", note, "other")
+        await runner.map(note, [1, 2], priority=1)
+    assert order.index(1) < order.index("other")
+    assert sorted(map(str, order)) == ["1", "2", "other", "running"]
+
+
+async def forever_for(_: int) -> None:
+    """Wait until cancelled."""
+    await forever()

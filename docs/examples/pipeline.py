@@ -32,8 +32,7 @@ HOSTS = ("host-a", "host-b", "host-c")
 
 def make_runner(grace: float) -> ConcurrentTaskRunner:
     """Two pages of each host at once; a hundred begin in a second; sixteen wait, whatever the number."""
-    limits = dict.fromkeys(HOSTS, 2)
-    return ConcurrentTaskRunner(max_pending=16, limits=limits, rate=100, grace=grace)
+    return ConcurrentTaskRunner(max_pending=16, limits=dict.fromkeys(HOSTS, 2), rate=100, grace=grace)
 
 
 async def run(runner: ConcurrentTaskRunner, pages: Iterable[str], file: str, seed: int) -> bool:

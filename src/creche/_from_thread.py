@@ -21,6 +21,7 @@ from ._errors import RunnerClosed
 from ._hosting import Run
 from ._options import OnCollision
 from ._slot import Slot
+from ._submitting import read_wishes
 from ._thread_mapping import ThreadMapping
 
 T = TypeVar("T")
@@ -190,6 +191,9 @@ class FromThread:
         *,
         key: Callable[[Item], Hashable] | None = ...,
         return_outcomes: Literal[False] = ...,
+        timeout: float | None = ...,
+        priority: float = ...,
+        limits: Iterable[str] = ...,
     ) -> list[T]: ...
     @overload
     def map(
@@ -199,6 +203,9 @@ class FromThread:
         *,
         key: Callable[[Item], Hashable] | None = ...,
         return_outcomes: Literal[True],
+        timeout: float | None = ...,
+        priority: float = ...,
+        limits: Iterable[str] = ...,
     ) -> list[Outcome[T]]: ...
     @overload
     def map(
@@ -208,6 +215,9 @@ class FromThread:
         *,
         key: Callable[[Item], Hashable] | None = ...,
         return_outcomes: Literal[False] = ...,
+        timeout: float | None = ...,
+        priority: float = ...,
+        limits: Iterable[str] = ...,
     ) -> list[T]: ...
     @overload
     def map(
@@ -217,6 +227,9 @@ class FromThread:
         *,
         key: Callable[[Item], Hashable] | None = ...,
         return_outcomes: Literal[True],
+        timeout: float | None = ...,
+        priority: float = ...,
+        limits: Iterable[str] = ...,
     ) -> list[Outcome[T]]: ...
     def map(
         self,
@@ -225,6 +238,9 @@ class FromThread:
         *,
         key: Callable[[Any], Hashable] | None = None,
         return_outcomes: bool = False,
+        timeout: float | None = None,
+        priority: float = 0,
+        limits: Iterable[str] = (),
     ) -> list[Any]:
         """Run a function over items, and give the values in the order of the items.
 
@@ -237,6 +253,9 @@ class FromThread:
             key: a function from an item to the key of its call; without it the calls have fresh keys
                 and leave the board as they settle.
             return_outcomes: give every call's outcome instead, and end at no failure.
+            timeout: of each call, from its start, in seconds.
+            priority: of each call.
+            limits: that each call needs, by their names.
 
         Returns:
             the values, or the outcomes.
@@ -246,12 +265,16 @@ class FromThread:
             KeyTaken: two items have the same key, or one that is taken.
             RunnerNotStarted: the runner was never started.
             RunnerClosed: the runner has closed, or is closing.
-            TypeError: `fn`, `items` or `key` is of the wrong kind.
+            TypeError: `fn`, `items`, `key` or another option is of the wrong kind.
+            ValueError: `timeout` is negative, a number is NaN, or there is no limit of that name.
             RuntimeError: this thread runs an event loop.
             BaseException: what the first call in time raised; or what `items` or `key` raised.
         """
         run: Run = self._known(None)
-        mapping = ThreadMapping[Any, Any](run, fn, items, key, stop_at_failure=not return_outcomes)
+        wishes = read_wishes(run, None, timeout, priority, limits)
+        mapping = ThreadMapping[Any, Any](
+            run, fn, items, key, wishes, stop_at_failure=not return_outcomes
+        )
         self._check_thread(run, "map")
         if not run.home.is_elsewhere:
             run.intake.check(None)

@@ -18,16 +18,15 @@ from typing import Any, Literal, TypeVar, TypeVarTuple, final, overload
 from outcome import Outcome
 
 from ._backends import detect
-from ._call import Call, Wishes, read_call
-from ._checks import check_choice, check_priority, check_timeout
+from ._call import Call, read_call
+from ._checks import check_choice
 from ._group import Group, StopWhen, submit_all, winner_of
 from ._hosting import Run
-from ._limits import check_names
 from ._mapping import Mapping
 from ._options import ON_COLLISION, OnCollision, check_picklable
-from ._reading import ReadableTaskRunner
 from ._slot import Slot
-from ._submitting import submit_now
+from ._steering import SteerableTaskRunner
+from ._submitting import read_wishes, submit_now
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -39,7 +38,7 @@ Ts = TypeVarTuple("Ts")
 DEFAULT_THREADS = 40
 
 
-class KeyedTaskRunner(ReadableTaskRunner):
+class KeyedTaskRunner(SteerableTaskRunner):
     """A runner of creche's own: the interface that all of them share."""
 
     # Submitting ------------------------------------------------------------------------------------
@@ -154,6 +153,9 @@ class KeyedTaskRunner(ReadableTaskRunner):
         *,
         key: Callable[[Item], Hashable] | None = ...,
         return_outcomes: Literal[False] = ...,
+        timeout: float | None = ...,
+        priority: float = ...,
+        limits: Iterable[str] = ...,
     ) -> list[T]: ...
     @overload
     async def map(
@@ -163,6 +165,9 @@ class KeyedTaskRunner(ReadableTaskRunner):
         *,
         key: Callable[[Item], Hashable] | None = ...,
         return_outcomes: Literal[True],
+        timeout: float | None = ...,
+        priority: float = ...,
+        limits: Iterable[str] = ...,
     ) -> list[Outcome[T]]: ...
     @overload
     async def map(
@@ -172,6 +177,9 @@ class KeyedTaskRunner(ReadableTaskRunner):
         *,
         key: Callable[[Item], Hashable] | None = ...,
         return_outcomes: Literal[False] = ...,
+        timeout: float | None = ...,
+        priority: float = ...,
+        limits: Iterable[str] = ...,
     ) -> list[T]: ...
     @overload
     async def map(
@@ -181,6 +189,9 @@ class KeyedTaskRunner(ReadableTaskRunner):
         *,
         key: Callable[[Item], Hashable] | None = ...,
         return_outcomes: Literal[True],
+        timeout: float | None = ...,
+        priority: float = ...,
+        limits: Iterable[str] = ...,
     ) -> list[Outcome[T]]: ...
     async def map(
         self,
@@ -189,6 +200,9 @@ class KeyedTaskRunner(ReadableTaskRunner):
         *,
         key: Callable[[Any], Hashable] | None = None,
         return_outcomes: bool = False,
+        timeout: float | None = None,
+        priority: float = 0,
+        limits: Iterable[str] = (),
     ) -> list[Any]:
         """Run a function over items, and give the values in the order of the items.
 
@@ -204,6 +218,9 @@ class KeyedTaskRunner(ReadableTaskRunner):
             key: a function from an item to the key of its call; without it the calls have fresh keys
                 and leave the board as they are read.
             return_outcomes: give every call's outcome instead, and end at no failure.
+            timeout: of each call, from its start, in seconds; see `submit`.
+            priority: of each call.
+            limits: that each call needs, by their names.
 
         Returns:
             the values, or the outcomes.
@@ -213,11 +230,13 @@ class KeyedTaskRunner(ReadableTaskRunner):
             KeyTaken: two items have the same key, or one that is taken.
             RunnerNotStarted: the runner is not started.
             RunnerClosed: the runner has closed, or is closing.
-            TypeError: `fn`, `items` or `key` is of the wrong kind.
+            TypeError: `fn`, `items`, `key` or another option is of the wrong kind.
+            ValueError: `timeout` is negative, a number is NaN, or there is no limit of that name.
             BaseException: what the first call in time raised; or what `items` or `key` raised.
         """
         run = self._known(None)
-        mapping = Mapping[Any, Any](run, fn, items, key)
+        wishes = read_wishes(run, None, timeout, priority, limits)
+        mapping = Mapping[Any, Any](run, fn, items, key, wishes)
         await run.home.pass_by()
         run.intake.check(None)
         window = run.window
@@ -333,12 +352,9 @@ class KeyedTaskRunner(ReadableTaskRunner):
         """
         check_choice("on_collision", on_collision, ON_COLLISION)
         work = read_call(call, args)
-        if timeout is not None or priority != 0:
-            work.wishes = Wishes(check_timeout(timeout), check_priority(priority))
         run = self._known(key)
-        if limits != ():
-            gates = run.queue.find_gates(key, check_names(limits))
-            work.wishes = work.wishes._replace(gates=gates)
+        if timeout is not None or priority != 0 or limits != ():
+            work.wishes = read_wishes(run, key, timeout, priority, limits)
         return run, work
 
 

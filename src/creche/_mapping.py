@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar, cast, final
 from outcome import Outcome
 
 from ._backend import Scope
-from ._call import read_call
+from ._call import Wishes, read_call
 from ._hosting import Run
 from ._slot import Slot
 from ._states import State
@@ -41,6 +41,7 @@ class Mapping(Generic[Item, T]):
         fn: Callable[[Item], Any],
         items: Iterable[Item] | AsyncIterable[Item],
         key: Callable[[Item], Hashable] | None,
+        wishes: Wishes,
     ) -> None:
         read_call(fn, ())  # a wrong one is refused although there may be no item
         if key is not None and not callable(key):
@@ -50,6 +51,7 @@ class Mapping(Generic[Item, T]):
         self._run = run
         self._fn = fn
         self._key = key
+        self._wishes = wishes
         self._index: dict[Slot[T], int] = {}
         self._results: list[Any] = []
         self._failure: Slot[T] | None = None
@@ -129,6 +131,7 @@ class Mapping(Generic[Item, T]):
         run = self._run
         key = None if self._key is None else self._key(item)
         call = read_call(self._fn, (item,))
+        call.wishes = self._wishes
         slot: Slot[T]
         if run.room is None:
             slot = run.intake.submit(key, call)

@@ -14,16 +14,45 @@ from collections.abc import Hashable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from ._call import Call
+from ._call import Call, Wishes
 from ._carrier import carriers_in
+from ._checks import check_priority, check_timeout
 from ._circles import check_room
 from ._errors import RunnerFull
 from ._hosting import Run
 from ._ki import protected
+from ._limits import check_names
 from ._options import OnCollision
 from ._slot import Slot
 from ._states import State
 from ._waiting_room import Applicant
+
+
+def read_wishes(
+    run: Run,
+    key: Hashable,
+    timeout: float | None,
+    priority: float,
+    limits: Iterable[str],
+) -> Wishes:
+    """Check what is wished of a call.
+
+    Args:
+        run: of which the limits are.
+        key: of the call.
+        timeout: how many seconds it may run; `None` for no limit.
+        priority: calls with a higher one get a place first.
+        limits: the names of those that it needs.
+
+    Returns:
+        the wishes.
+
+    Raises:
+        TypeError: one is of the wrong type.
+        ValueError: one is no such number, or there is no limit of that name.
+    """
+    seconds, rank = check_timeout(timeout), check_priority(priority)
+    return Wishes(seconds, rank, run.queue.find_gates(key, check_names(limits)))
 
 
 def begin(

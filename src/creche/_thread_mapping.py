@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar, final
 
 from ._afar import Submission, context_of_submitter
-from ._call import read_call
+from ._call import Wishes, read_call
 from ._errors import RunnerClosed
 from ._hosting import Run
 from ._slot import Slot
@@ -44,6 +44,7 @@ class ThreadMapping(Generic[Item, T]):
         fn: Callable[[Item], Any],
         items: Iterable[Item],
         key: Callable[[Item], Hashable] | None,
+        wishes: Wishes,
         *,
         stop_at_failure: bool,
     ) -> None:
@@ -58,6 +59,7 @@ class ThreadMapping(Generic[Item, T]):
         self._run = run
         self._fn = fn
         self._key = key
+        self._wishes = wishes
         self._stop_at_failure = stop_at_failure
         # Written on the run's loop, with the entry in `_arrivals` to follow.
         self._open: dict[Slot[Any], int] = {}
@@ -104,6 +106,7 @@ class ThreadMapping(Generic[Item, T]):
     def _submit(self, item: Item) -> None:
         key = None if self._key is None else self._key(item)
         call = context_of_submitter().run(read_call, self._fn, (item,))
+        call.wishes = self._wishes
         begin_it = partial(begin, self._run, key, call)
         submission = Submission(
             self._run,
