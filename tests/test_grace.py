@@ -117,7 +117,7 @@ async def test_it_is_not_for_errors(how: str) -> None:
             await settle_down()
             if how == "body":
                 raise KeyError
-            runner.submit_nowait("bad", fail, KeyboardInterrupt() if how == "crash" else None)
+            runner.submit_nowait("bad", fail, SystemExit() if how == "crash" else None)
     assert anyio.current_time() - begin < 100
     assert runner.slots["slow"].origin == "closed"
     assert not isinstance(caught.value, (anyio.get_cancelled_exc_class(), AssertionError))

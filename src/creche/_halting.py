@@ -93,6 +93,17 @@ class Halting:
         if origin == "closed":
             self.when_cut()
 
+    def interrupt(self, reason: str) -> None:
+        """Ctrl-C has hit the run: the first halts it as from outside, a further one leaves no time.
+
+        Args:
+            reason: where it hit, as a sentence.
+        """
+        is_further = self.halted is not None
+        self.halt("outer", reason)
+        if is_further:
+            self.when_cut()
+
     def note_cancelled(self) -> None:
         """A scope around the run was cancelled, which does the cancelling: start nothing more."""
         self.halt("outer", SCOPE_CANCELLED, cancel=False)

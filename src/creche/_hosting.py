@@ -30,7 +30,7 @@ from ._errors import UnknownKey
 from ._events import RunnerEvent
 from ._exit import log_unread, raise_what_is_due
 from ._grace import Grace
-from ._halting import SCOPE_CANCELLED, Guest, Halting
+from ._halting import SCOPE_CANCELLED, Guest, Halt, Halting
 from ._intake import Intake
 from ._ki import protected
 from ._limits import open_gates
@@ -357,22 +357,26 @@ class Run:
         )
 
     def _why_halt(self, exc: BaseException) -> tuple[Origin, str]:
+        _, rest = split(exc, self.backend.cancelled)
+        interrupt = next((one for one in leaves(exc) if isinstance(one, KeyboardInterrupt)), None)
         if self._grace is not None:
             # What the body makes of a cancellation does not end the grace of the calls.
             seen = self.halting.halted
-            if seen is not None or self.backend.current_effective_deadline() == -math.inf:
-                return seen or ("outer", SCOPE_CANCELLED)
-        _, rest = split(exc, self.backend.cancelled)
+            if seen is None and self.backend.current_effective_deadline() == -math.inf:
+                seen = Halt("outer", SCOPE_CANCELLED)
+            if seen is not None:
+                if interrupt is not None and interrupt not in self.performer.crashes:
+                    self._grace.end()  # the user has pressed the keys once more
+                return seen
         if rest is None:
             return "outer", "the body of the runner was cancelled"
-        if any(isinstance(leaf, KeyboardInterrupt) for leaf in leaves(rest)):
+        if interrupt is not None:
             return "outer", "the body of the runner was interrupted"
         return "closed", f"the body of the runner raised {type(exc).__name__}"
 
     def _note_crash(self, exc: BaseException) -> None:
         """Code of the user's that we called raised Ctrl-C or the like: end the run, raise it then."""
-        self.performer.crashes.append(exc)
-        self.halting.halt("closed", f"a callback or an instrument raised {type(exc).__name__}")
+        self.performer.note_crash(exc, "a callback or an instrument")
 
     def _give_up_reservations(self) -> None:
         """Nothing is left at the exit but calls that wait: what they wait for will not come."""

@@ -73,6 +73,24 @@ class Performer:
             guard.shield = False
         return list(self._thread_guards.values())
 
+    def note_crash(self, error: BaseException, what: str) -> None:
+        """Code of the user's raised what is no `Exception`: end the run; the host raises it then.
+
+        Args:
+            error: what it raised, which others may have raised before: whoever reads the outcome of the
+                call does.
+            what: whose code it was, for people.
+        """
+        crash = fatal_part(error)
+        if any(crash is other for other in self.crashes):
+            return
+        self.crashes.append(crash)
+        reason = f"{what} raised {type(error).__name__}"
+        if isinstance(crash, KeyboardInterrupt):
+            self._halting.interrupt(reason)
+        else:
+            self._halting.halt("closed", reason)
+
     async def perform(  # noqa: C901, PLR0912, PLR0915 - the hot path stays in one frame
         self,
         slot: Slot[Any],
@@ -222,13 +240,12 @@ class Performer:
     ) -> None:
         """Settle a call that failed or crashed, and end the run if that is what it means."""
         self._board.settle(slot, state, error)
-        what = f"call {slot.key!r} raised {type(error).__name__}"
+        what = f"call {slot.key!r}"
         if state is State.CRASHED:
-            self.crashes.append(fatal_part(error))
-            self._halting.halt("closed", what)
+            self.note_crash(error, what)
         elif self._cancel_on_failure and not call.wishes.contained:
             self.failures.append(slot)
-            self._halting.halt("closed", what)
+            self._halting.halt("closed", f"{what} raised {type(error).__name__}")
 
     async def _plain(
         self,
