@@ -74,7 +74,7 @@ class Intake:
         return self._board.claim(key, call)
 
     def check(self, key: Hashable) -> None:
-        """Refuse what comes too late.
+        """Refuse what comes too late, or from the wrong thread.
 
         Args:
             key: under which something was to be submitted.
@@ -83,7 +83,18 @@ class Intake:
             RunnerClosed: the run takes no more calls.
             RuntimeError: this is not the thread of the run's loop.
         """
-        # These first: once the run is over, no thread is the wrong one.
+        self.check_open(key)  # first: once the run is over, no thread is the wrong one
+        self.check_thread(key)
+
+    def check_open(self, key: Hashable) -> None:
+        """Refuse what comes too late; from any thread.
+
+        Args:
+            key: under which something was to be submitted.
+
+        Raises:
+            RunnerClosed: the run takes no more calls.
+        """
         halted = self._halting.halted
         if halted is not None:
             msg = f"cannot submit {key!r}: the runner is closing ({halted.reason})"
@@ -93,7 +104,6 @@ class Intake:
                 f"cannot submit {key!r}: the runner takes no more calls; start it again for another run"
             )
             raise RunnerClosed(msg)
-        self.check_thread(key)
 
     def check_thread(self, key: object) -> None:
         """Refuse what would touch the loop from another thread, before anything is touched.
