@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import CancelledError, wait
 from typing import Any
 
 import anyio
@@ -114,6 +115,41 @@ class Hammer:
                 assert first.result() == 1
                 self._note(begun, key, (*key, 2))
 
+    # By an executor ----------------------------------------------------------------------------------
+
+    def strike_by_executor(self, rounds: int) -> tuple[int, int]:
+        """Let every hand submit, cancel and read; how many calls gave a value, and how many none."""
+        executor: Any = self.runner.as_executor()
+        numbers = [0, 0]
+
+        def work(me: Any, goes_on: Callable[[int], bool]) -> None:
+            rng = random.Random(hash(me))  # noqa: S311 - a test's
+            for _ in range(rounds):
+                kinds = rng.choices([give, plain, later], k=rng.randrange(1, 6))
+                futures = [executor.submit(kind, n) for n, kind in enumerate(kinds)]
+                for n, future in enumerate(futures):
+                    is_cancelled = rng.random() < 0.4 and future.cancel()
+                    try:
+                        assert future.result(60) == n
+                    except CancelledError:
+                        assert is_cancelled
+                        numbers[1] += 1
+                    else:
+                        assert not is_cancelled
+                        numbers[0] += 1
+                assert not wait(futures, 60).not_done
+
+        threads = [
+            threading.Thread(target=self._hand, args=(work, (-1, hand), bool), name=f"hand {hand}")
+            for hand in range(self.hands)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        executor.shutdown()
+        return numbers[0], numbers[1]
+
     # On a loop of their own --------------------------------------------------------------------------
 
     def _on_trio(self, me: Any, goes_on: Callable[[int], bool]) -> None:
@@ -159,6 +195,16 @@ class Hammer:
         if slot is not None:
             assert await slot == 5
             self.keys.append(key)
+
+
+def plain(value: int) -> int:
+    """Return it, in a thread."""
+    return value
+
+
+def later(value: int) -> Any:
+    """Return an awaitable."""
+    return give(value)
 
 
 def check_cancelled(outcome: Any) -> None:

@@ -19,7 +19,7 @@ SOURCE = ROOT / "src" / "creche"
 
 # Floor by floor, from the ground up.
 FLOORS: list[set[str]] = [
-    {"_errors", "_latch", "_states", "_ki", "_log", "_statistics"},  # words, and no state
+    {"_bell", "_errors", "_latch", "_states", "_ki", "_log", "_statistics"},  # words, and no state
     {"_events"},
     {
         "_backend",
@@ -48,10 +48,10 @@ FLOORS: list[set[str]] = [
     {"_hosting"},  # one run
     {"_submitting"},
     {"_afar", "_base", "_mapping", "_draining", "_group", "facades", "facades._child", "facades._scope"},
-    {"_reading", "_thread_mapping", "facades._children", "facades._handle"},
+    {"_reading", "_thread_mapping", "facades._children", "facades._future", "facades._handle"},
     {"_from_thread", "_steering", "facades._block"},
     {"_keyed"},
-    {"facades._task_group"},
+    {"facades._executor", "facades._task_group"},
     {"_adaptable"},  # a runner as what others know
     {"runners", "runners._concurrent", "runners._sequential"},
     {"flows", "flows._arguments"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from concurrent.futures import Executor, as_completed
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -167,6 +168,28 @@ async def test_results_that_are_captured() -> None:
             captures = [ResultCapture.start_soon(group, give, n) for n in range(3)]
         assert [capture.result() for capture in captures] == [0, 1, 2]
         assert len(runner.slots) == 3
+
+
+# Handed an executor --------------------------------------------------------------------------------
+
+
+def fetch_all(executor: Executor, url: str, paths: list[str]) -> dict[str, str]:
+    """What a library does that works in threads."""
+    with httpx.Client(base_url=url, timeout=30) as client:
+        futures = {executor.submit(client.get, path): path for path in paths}
+        return {futures[future]: future.result().text for future in as_completed(futures)}
+
+
+async def test_a_library_that_takes_an_executor() -> None:
+    """Its requests are calls, never more at once than the runner allows."""
+    paths = [f"/{n}" for n in range(10)]
+    async with a_server() as server, ConcurrentTaskRunner(max_workers=3).start() as runner:
+        executor = runner.as_executor(name="page")
+        pages = await anyio.to_thread.run_sync(fetch_all, executor, server.url, paths)
+        assert pages == {path: path for path in paths}
+        assert len(runner.slots) == 10
+        assert next(iter(runner.slots)) == "page"
+    assert server.most <= 3
 
 
 # Inside calls --------------------------------------------------------------------------------------

@@ -61,6 +61,22 @@ async def test_twenty_threads(workers: int | None) -> None:
         await strike(Hammer(runner, 20), counts, lambda n: n < 10)
 
 
+async def test_an_executor() -> None:
+    """Forty threads submit, cancel and read; more plain calls than there are threads for them."""
+    counts = Counts()
+    async with ConcurrentTaskRunner(retain=False, instruments=[counts]).start() as runner:
+        hammer = Hammer(runner, 40)
+        values, cancelled = await anyio.to_thread.run_sync(hammer.strike_by_executor, 20)
+        if hammer.errors:
+            raise BaseExceptionGroup("hands", hammer.errors)
+        await runner.until_idle()
+        assert values > 0
+        assert cancelled > 0
+        assert values <= sum(counts.finished.values()) <= values + cancelled  # not all were judged
+        assert counts.finished == counts.submitted  # a key is free again when its call has ended
+        assert len(runner.slots) == 0
+
+
 @pytest.mark.slow
 async def test_two_hundred_threads(anyio_backend_name: str, capsys: Any) -> None:
     """For twenty seconds; and as many again, after which there is no more left than after the first."""

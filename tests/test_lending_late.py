@@ -9,7 +9,7 @@ import anyio
 import pytest
 from outcome import Value
 
-from calls import Gate, forever, give, settle_down
+from calls import Gate, forever, give, settle_down, start_in
 from creche import ConcurrentTaskRunner, State
 from creche._backends import by_name
 from creche._lending import enter
@@ -201,6 +201,18 @@ async def test_a_first_place_that_is_granted_and_not_wanted_any_more(anyio_backe
     task.cancel()
     await asyncio.wait([task])
     assert (task.cancelled(), places.taken) == (True, 0)
+
+
+async def test_a_first_place_that_is_granted_to_one_that_was_cancelled(anyio_backend_name: str) -> None:
+    """In the other order: it is not woken twice, and the place goes to the next one."""
+    places = Places(1)
+    assert places.take()
+    backend = by_name(anyio_backend_name)
+    async with anyio.create_task_group() as group:
+        await start_in(group, enter, backend, places)
+        group.cancel_scope.cancel()
+        places.free()
+    assert places.taken == 0
 
 
 async def test_a_queued_call_may_fill_a_reservation_yet() -> None:

@@ -178,3 +178,35 @@ async def test_map_in_a_thread_is_cut_while_it_waits(how: str) -> None:
         await settle_down()
     assert list(runner.slots) == ["other"]
     assert submitting(runner) == 0
+
+
+async def test_an_executor_does_not_wait_for_room() -> None:
+    """Its `submit` never blocks: the call waits; it can be cancelled meanwhile, and turned away."""
+    runner = ConcurrentTaskRunner(1, 0)
+    gate = Gate()
+    async with runner.start():
+        executor: Any = runner.as_executor()
+        first = executor.submit(gate, 1)
+        await until(lambda: len(runner.slots))
+        second, third, fourth = (executor.submit(give, number) for number in (2, 3, 4))
+        assert submitting(runner) == 3
+        assert third.cancel()
+        assert submitting(runner) == 2
+        gate.open.set()
+        await until(second.done)
+        await until(fourth.done)
+        assert (first.result(), second.result(), fourth.result()) == (1, 2, 4)
+        assert third.cancelled()
+        blocker = executor.submit(forever)
+        await until(lambda: len(running(runner)))
+        late, cut = executor.submit(give, 5), executor.submit(give, 6)
+        executor.shutdown(wait=False, cancel_futures=True)
+        assert late.cancelled()
+        assert cut.cancelled()
+        other: Any = runner.as_executor()
+        closing = other.submit(give, 7)
+        await runner.aclose()
+        assert blocker.cancelled()
+        with pytest.raises(RunnerClosed):
+            closing.result(0)
+    assert submitting(runner) == 0

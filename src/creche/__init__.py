@@ -15,7 +15,8 @@ How the package is laid out, from the ground up; a file imports only what is bel
     _portal _afar                                         errands and submissions from other threads
     _base _mapping _keyed                                 the contract of a runner, and its keys
     _thread_mapping _from_thread                          the same, for threads that block
-    facades/ _adaptable                                   a runner as what others know: a task group
+    facades/ _adaptable                                   a runner as what others know: a task group,
+                                                          an executor
     runners/                                              the runners
     flows/ instruments/                                   decorated functions; observers
     cli/                                                  the command

@@ -23,6 +23,8 @@ from ._keyed import KeyedTaskRunner
 from ._slot import Slot
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from anyio.abc import TaskGroup
 
 
@@ -57,6 +59,38 @@ class AdaptableTaskRunner(KeyedTaskRunner):
         # Not at the top: it loads anyio, which a program on trio alone never needs.
         facade = importlib.import_module("creche.facades._task_group")
         return cast("TaskGroup", facade.RunnerTaskGroup(run))
+
+    def as_executor(self, *, name: str | None = None) -> Executor:
+        """Stand in for an executor of `concurrent.futures`, for code in threads; from any thread.
+
+        What is submitted to it is a call, async or plain, with a slot under a key that is made of the
+        name of the function, and follows the runner's `on_error`; reading its future counts as reading.
+        Shutting it down does not close the runner.
+
+        `Future.cancel` cancels a call that has not begun, and an async one that runs; a plain one in its
+        thread ends as it ends. On the thread of an event loop `submit` works, and whatever would
+        block there (`result`, ``shutdown(wait=True)``) raises `RuntimeError`.
+
+        Args:
+            name: what to make the keys of, instead of the names of the functions.
+
+        Returns:
+            a `concurrent.futures.Executor`.
+
+        Raises:
+            RunnerNotStarted: the runner is not started.
+            RunnerClosed: the runner has closed, or is closing.
+            TypeError: `name` is no string.
+        """
+        if name is not None and not isinstance(name, str):
+            msg = (
+                f"name must be a string to make keys of, or None for the functions' names, not {name!r}"
+            )
+            raise TypeError(msg)
+        run = self._known(None)
+        run.intake.check_open(name)
+        facade = importlib.import_module("creche.facades._executor")
+        return cast("Executor", facade.RunnerExecutor(run, name))
 
     def _submit_at_home(
         self,

@@ -46,14 +46,16 @@ def block(
     timeout: float | None,
     caller: tuple[Slot[Any], list[Carrier]] | None,
     home: CallersHome,
+    slot: Slot[Any] | None = None,
 ) -> bool:
     """Block this thread, which runs no loop, until something has happened.
 
     Args:
-        place: what to wait for; if it is a slot, and could not settle before, the wait is refused.
+        place: what to wait for.
         timeout: seconds, checked already; `None` for no limit.
         caller: the call that this thread carries out, if it does, and who carries it.
         home: where that one lives.
+        slot: whose call must end for it to happen, if `place` is not a slot itself.
 
     Returns:
         False when the time passed first.
@@ -63,7 +65,7 @@ def block(
     """
     seconds = None if timeout is None else min(timeout, threading.TIMEOUT_MAX)
     if caller is not None and caller[0].carrying is caller[1][0]:
-        waiting = _Waiting(place, *caller, home, is_timed=timeout is not None)
+        waiting = _Waiting(place, slot, *caller, home, is_timed=timeout is not None)
         try:
             return waiting.block(seconds)
         finally:
@@ -89,6 +91,7 @@ class _Waiting:
     def __init__(
         self,
         place: Happening,
+        slot: Slot[Any] | None,
         caller: Slot[Any],
         carriers: list[Carrier],
         home: CallersHome,
@@ -96,7 +99,7 @@ class _Waiting:
         is_timed: bool,
     ) -> None:
         self._place = place
-        self._slot = place if isinstance(place, Slot) else None
+        self._slot = place if isinstance(place, Slot) else slot
         self._caller = caller
         self._carriers = carriers
         self._home = home

@@ -78,7 +78,7 @@ class Intake:
         return self._board.claim(key, call)
 
     def check(self, key: Hashable) -> None:
-        """Refuse what comes too late.
+        """Refuse what comes too late, or from the wrong thread.
 
         Args:
             key: under which something was to be submitted.
@@ -87,10 +87,20 @@ class Intake:
             RunnerClosed: the run takes no more calls.
             RuntimeError: this is not the thread of the run's loop.
         """
-        # This first: once the run is over, no thread is the wrong one.
+        self.check_open(key)  # first: once the run is over, no thread is the wrong one
+        self.check_thread(key)
+
+    def check_open(self, key: Hashable) -> None:
+        """Refuse what comes too late; from any thread.
+
+        Args:
+            key: under which something was to be submitted.
+
+        Raises:
+            RunnerClosed: the run takes no more calls.
+        """
         if self._halting.halted is not None or not self.is_open:
             raise self._why_closed(key)
-        self.check_thread(key)
 
     def close(self) -> None:
         """Take no more calls; whoever waits to submit one is told so."""

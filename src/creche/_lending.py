@@ -160,15 +160,17 @@ class _Entrance:
 
     def grant(self) -> None:
         self.is_granted = True
-        assert self._wake is not None
-        self._wake()
+        if self._wake is not None:  # else it was cancelled, and has not seen that yet
+            self._wake()
 
     def enroll(self, wake: Callable[[], object]) -> bool:
         self._wake = wake
         return True
 
     def withdraw(self, wake: Callable[[], object]) -> None:
-        """Nothing to do: whoever has waited sees to the place."""
+        """It must not be woken twice; it sees to the place itself."""
+        del wake
+        self._wake = None
 
 
 @final

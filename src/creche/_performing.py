@@ -91,6 +91,12 @@ class Performer:
         else:
             self._halting.halt("closed", reason)
 
+    def abandon_thread(self, slot: Slot[Any]) -> None:
+        """The same for one call, if it is in a thread."""
+        for guard, other in self._thread_guards.items():
+            if other is slot:
+                guard.shield = False
+
     async def perform(  # noqa: C901, PLR0912, PLR0915 - the hot path stays in one frame
         self,
         slot: Slot[Any],
@@ -276,11 +282,12 @@ class Performer:
 
     async def _in_thread(self, slot: Slot[Any], call: Call) -> Value[Any] | Error:
         backend, board = self._backend, self._board
-        if board.announcer.hears:
-            board.tell("call_started", slot, "thread")
+        await backend.checkpoint_if_cancelled()  # it would be shielded, and could still be spared
         guard = backend.open_scope(shield=True)
         self._thread_guards[guard] = slot
         try:
+            if board.announcer.hears:
+                board.tell("call_started", slot, "thread")
             body = partial(_captured, (slot, callers_here(backend)), call.fn, call.args)
             came = await backend.run_in_thread(body, f"creche {slot.key!r}", guard)
             return cast("Value[Any] | Error", came)

@@ -61,12 +61,12 @@ class LoopHome:
         self._backend = None
         self.portal.close()
 
-    def block(self, slot: Happening, timeout: float | None, /) -> bool:
-        """Block this thread, which runs no loop, until a slot is settled; see `_blocking.block`."""
+    def block(self, place: Happening, timeout: float | None, /, slot: Slot[Any] | None = None) -> bool:
+        """Block this thread, which runs no loop, until something has happened; see `_blocking.block`."""
         of_thread = IN_THREAD.get()
         home = self if of_thread is None else of_thread[0].home
         assert isinstance(home, LoopHome)
-        return block(slot, timeout, of_thread, home)
+        return block(place, timeout, of_thread, home, slot)
 
     def hand_over(self, fn: Callable[[], object]) -> bool:
         """From any thread: have a function called on the loop soon; False when that has ended."""

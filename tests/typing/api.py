@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Coroutine
+from concurrent.futures import Executor
 from functools import partial
 from typing import Any, assert_type
 
@@ -60,6 +61,9 @@ async def runners() -> None:
         assert_type(thread.map(fetch, ["a", "b"]), list[bytes])
         assert_type(thread.map(parse, [b"a"], return_outcomes=True), list[Outcome[list[int]]])
         thread.submit("f", fetch, 5, 1)  # type: ignore  # pyright: ignore
+        executor = runner.as_executor(name="e")
+        assert_type(executor, Executor)
+        assert_type(executor.submit(parse, b"").result(), list[int])
         runner.submit_nowait("d", fetch, 5, 1)  # type: ignore  # pyright: ignore
     assert_type(runner.duplicate(), ConcurrentTaskRunner)
     sequential = SequentialTaskRunner()
