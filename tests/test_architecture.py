@@ -28,6 +28,7 @@ FLOORS: list[set[str]] = [
         "_call",
         "_capture",
         "_checks",
+        "_growth",
         "_parking",
         "_places",
         "_rates",

@@ -372,7 +372,8 @@ async def test_a_fault_of_our_own_is_not_hidden(
 
     async def run() -> None:
         async with runner.start():
-            monkeypatch.setattr(runner._run.performer, "perform", broken)  # type: ignore
+            for name in ("perform", "perform_lightly"):
+                monkeypatch.setattr(runner._run.performer, name, broken)  # type: ignore
             runner.submit_nowait("k", give)
             await anyio.sleep_forever()
 

@@ -96,6 +96,10 @@ class Backend(NamedTuple):
         current_task: the running task, which is only ever compared.
         current_effective_deadline: of all the scopes around the running task, in the loop's time;
             minus infinity once one is cancelled.
+        is_cut: whether a scope around the running task is cancelled; the same as that deadline's being
+            minus infinity, and quicker.
+        innermost_scope: what the innermost scope of a task is known by, only ever compared; where the
+            loop does not tell, another object each time.
         lineage: the running task, and those that it descends from, as far as the loop tells; at least
             the one that carries out the call which the running one is a part of.
         join_lineage: the running task carries out calls; it is a child of the last of these.
@@ -133,6 +137,8 @@ class Backend(NamedTuple):
     current_time: Callable[[], float]
     current_task: Callable[[], object]
     current_effective_deadline: Callable[[], float]
+    is_cut: Callable[[], bool]
+    innermost_scope: Callable[[Any], object]
     lineage: Callable[[], Sequence[object]]
     join_lineage: Callable[[Sequence[object]], None]
     have_children: Callable[[Iterable[Any]], bool]

@@ -78,6 +78,8 @@ class Carrier:
         outer: who carries out the call that the present one is carried out in, in the same task.
         lender: told of places that are lent, and of waits.
         waits_for: what the present call waits for now, without a time limit.
+        kept: a scope that has been entered, and is kept for the next call if this one does not use it.
+        innermost: what it is known by.
         is_returning: whether a wait has ended, and the place is not back yet.
     """
 
@@ -90,7 +92,9 @@ class Carrier:
         "_waiting",
         "_wake",
         "handed",
+        "innermost",
         "is_returning",
+        "kept",
         "key",
         "lender",
         "outer",
@@ -108,6 +112,8 @@ class Carrier:
         self.is_returning = False
         self.outer: Carrier | None = None
         self.lender = lender
+        self.kept: Scope | None = None
+        self.innermost: object = None
         self._wake: Callable[[], object] | None = None
         self._scope: Scope | None = None
         self._request: tuple[Origin, str] | None = None
@@ -133,6 +139,26 @@ class Carrier:
     def request(self) -> tuple[Origin, str] | None:
         """Why the call was cancelled, if it was."""
         return self._request
+
+    def leave_kept(self, raised: BaseException | None) -> BaseException | None:
+        """Leave the scope that was kept: it has been used, or the task ends.
+
+        Args:
+            raised: what is on its way out.
+
+        Returns:
+            what still is, outside.
+        """
+        scope, self.kept = self.kept, None
+        if scope is None:
+            return raised
+        try:
+            swallowed = scope.__exit__(type(raised) if raised else None, raised, None)
+        except BaseException as exc:  # noqa: BLE001 - handed on
+            return exc
+        finally:
+            del scope
+        return None if swallowed else raised
 
     # Idle -------------------------------------------------------------------------------------------
 

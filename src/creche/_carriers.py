@@ -1,8 +1,9 @@
 """Carriers: the tasks of a run that take calls from the queue and carry them out.
 
 What it is for: getting a carrier to each call that has a place. On trio a carrier carries call after
-call, and waits idle for the next; on asyncio each call has a task of its own, since there code can
-keep a task and cancel it when another call's work is long in it.
+call, and waits idle for the next; without a limit there are more of them only for calls that block (see
+`_growth`). On asyncio each call has a task of its own, since there code can keep a task and cancel it
+when another call's work is long in it.
 
 What it does not know: how a call is carried out, keys, how the run is opened and closed.
 
@@ -17,13 +18,16 @@ What a call leaves behind in the task, a lock that it holds for ever, say, is th
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any, final
 
 from ._backend import Backend, Event, Nursery
 from ._board import Board
 from ._call import Call
 from ._carrier import CARRIED, Carrier
+from ._growth import BASE, Growth
 from ._halting import Guest, Halting
 from ._pacing import Pacer
 from ._performing import Performer
@@ -37,6 +41,9 @@ from ._waiting_room import WaitingRoom
 _YIELD_EVERY = 16
 
 _TASK_NAME = "creche carrier"
+
+# How many carriers wait idle at most, in a run without a limit: each keeps some kilobytes. Arbitrary.
+_KEPT = 64
 
 # The "deadline" of a call that does not wait for another.
 _NO_WAIT = -math.inf
@@ -72,6 +79,8 @@ class Carriers:
         self._queue = queue
         self._halting = halting
         self._performer = performer
+        # A submit that may be refused for want of room must know whether its call starts at once.
+        self._growth = Growth() if backend.reuses_tasks and room is None else None
         self._room = room
         self._when_drained = when_drained
         self._when_stalled = when_stalled
@@ -96,8 +105,11 @@ class Carriers:
 
     def fetch(self) -> None:
         """A call was queued, or something came free: get a carrier to whatever can start now."""
-        if not self._queue.is_simple:
+        queue = self._queue
+        if not queue.is_simple:
             self.fetch_all()
+            return
+        if queue.places is None and self._growth is not None and not self._may_start(self._growth):
             return
         if (work := self._next()) is not None:
             self._dispatch(work)
@@ -112,6 +124,32 @@ class Carriers:
             self._room.look()
         self._pacer.look()
         self._look_for_stall()
+
+    def _may_start(self, growth: Growth) -> bool:
+        """Whether a queued call may have a carrier at once; if not, it has one soon, if need be."""
+        if self._idle or growth.young < BASE or self._busy < BASE:
+            return True
+        if not growth.is_watched and len(self._queue):
+            growth.is_watched = True
+            self._backend.start_soon(self._nursery, copy_context(), self._grow, growth, _TASK_NAME)
+        return False
+
+    async def _grow(self, growth: Growth) -> None:
+        """Start carriers for what is queued, as long as there is something; see `Growth`."""
+        backend = self._backend
+        try:
+            while self._halting.halted is None and len(self._queue):
+                await backend.shielded_checkpoint()
+                if backend.current_effective_deadline() == -math.inf:
+                    self._halting.note_cancelled()
+                for _ in range(growth.count_pass()):
+                    work = self._next()
+                    if work is None:
+                        break
+                    self._dispatch(work)
+        finally:
+            growth.is_watched = False
+            self._look_for_end()
 
     def _dispatch(self, work: Work) -> None:
         context = work[1].context
@@ -135,7 +173,7 @@ class Carriers:
             # Calls run that have none: those on the loop get one each now.
             places = self._queue.places = Places(number)
             for carrier in CARRIED.values():
-                if carrier.lender is self and not carrier.lends:
+                if carrier.lender is self and not (carrier.lends or carrier in self._idle):
                     carrier.join(places)
         elif places is not None:
             places.resize(number)
@@ -174,9 +212,18 @@ class Carriers:
         nested = carrier.task in self._waits
         self._busy -= nested
         self.hold_open(carrier)
+        outer = carrier.outer = CARRIED.get(carrier.task)
+        CARRIED[carrier.task] = carrier
+        self._waits[carrier.task] = _NO_WAIT
         try:
-            return await self._perform(slot, call, carrier, own=False)
+            return await self._performer.perform(slot, call, carrier, in_own_task=False)
         finally:
+            if outer is None:
+                del CARRIED[carrier.task]
+            else:
+                CARRIED[carrier.task] = outer
+            if self._waits.pop(carrier.task) != _NO_WAIT:
+                self._busy += 1  # its thread was left to itself, and waits for ever
             del slot, call  # see Performer.perform
             if nested:
                 self._waits[carrier.task] = _NO_WAIT
@@ -203,6 +250,8 @@ class Carriers:
         call.needs_place = False
         self._busy += 1
         self.live += 1
+        if self._growth is not None:
+            self._growth.coming += 1
         self._backend.start_soon(self._nursery, call.context, self._carry, (slot, call), _TASK_NAME)
 
     def _hold_open_for_guests(self) -> None:
@@ -227,19 +276,36 @@ class Carriers:
             self._departure = self._backend.make_event()
             await self._departure.wait()
 
-    async def _carry(self, work: Work | None) -> None:
+    async def _carry(self, work: Work | None) -> None:  # noqa: C901, PLR0912, PLR0915 - as perform
         """The body of a carrier's task."""
-        carrier = Carrier(self._backend.current_task(), self)
-        self._backend.join_lineage(self._lineage)
+        backend, performer, halting = self._backend, self._performer, self._halting
+        task = backend.current_task()
+        carrier = CARRIED[task] = Carrier(task, self)
+        self._waits[task] = _NO_WAIT
+        backend.join_lineage(self._lineage)
         places = self._queue.places
         streak = 0
+        growth = self._growth
+        since = 0
         try:
             while work is not None:
                 slot, call = work
+                if growth is not None:
+                    since = growth.begin()
                 if places is not None and call.needs_place:
                     carrier.occupy(places)
+                onward = None
                 try:
-                    onward = await self._carry_if_wanted(slot, call, carrier)
+                    if backend.is_cut():
+                        halting.note_cancelled()
+                    if slot.done:
+                        pass  # it was cancelled on the way here
+                    elif halting.halted is not None:
+                        self._board.cancel(slot, "closed", halting.why_dropped())
+                    elif performer.is_light and call.is_async and call.wishes.timeout is None:
+                        onward = await performer.perform_lightly(slot, call, carrier)
+                    else:
+                        onward = await performer.perform(slot, call, carrier)
                 finally:
                     work = None
                     if call.wishes.gates:
@@ -247,16 +313,24 @@ class Carriers:
                     del slot, call  # see Performer.perform
                     carrier.vacate()
                     self._busy -= 1
+                    if growth is not None:
+                        growth.end(since)
+                    if self._waits[task] != _NO_WAIT:
+                        self._waits[task] = _NO_WAIT
+                        self._busy += 1  # its thread was left to itself, and waits for ever
                 if onward is not None:
                     try:
                         raise onward
                     finally:
                         del onward
-                if not self._backend.reuses_tasks:
+                if not backend.reuses_tasks:
                     return
                 streak += 1
                 work = await self._next_work(carrier, streak)
         finally:
+            if carrier.kept is not None:
+                carrier.leave_kept(sys.exception())
+            del CARRIED[task], self._waits[task]
             self.live -= 1
             if self._halting.halted is None:
                 self.fetch()
@@ -273,7 +347,7 @@ class Carriers:
             switched = backend.set_context(carrier.task, work[1].context)
             if switched or streak % _YIELD_EVERY == 0:
                 await backend.shielded_checkpoint()
-        elif self._halting.halted is None and not self._leaving:
+        elif self._halting.halted is None and not self._leaving and self._keeps_idle:
             self._idle[carrier] = None
             try:
                 await backend.park(carrier)
@@ -282,53 +356,17 @@ class Carriers:
             work, carrier.handed = carrier.handed, None
         return work
 
-    async def _carry_if_wanted(
-        self,
-        slot: Slot[Any],
-        call: Call,
-        carrier: Carrier,
-    ) -> BaseException | None:
-        """Carry a call out, unless it was cancelled on the way here, or nothing may start."""
-        halting = self._halting
-        try:
-            if self._backend.current_effective_deadline() == -math.inf:
-                halting.note_cancelled()
-            if slot.done:
-                return None
-            if halting.halted is not None:
-                self._board.cancel(slot, "closed", halting.why_dropped())
-                return None
-            return await self._perform(slot, call, carrier, own=True)
-        finally:
-            del slot, call  # see Performer.perform
-
-    async def _perform(
-        self,
-        slot: Slot[Any],
-        call: Call,
-        carrier: Carrier,
-        *,
-        own: bool,
-    ) -> BaseException | None:
-        self._waits[carrier.task] = _NO_WAIT
-        outer = carrier.outer = CARRIED.get(carrier.task)
-        CARRIED[carrier.task] = carrier
-        try:
-            return await self._performer.perform(slot, call, carrier, in_own_task=own)
-        finally:
-            del slot, call  # see Performer.perform
-            if outer is None:
-                del CARRIED[carrier.task]
-            else:
-                CARRIED[carrier.task] = outer
-            if self._waits.pop(carrier.task) != _NO_WAIT:
-                self._busy += 1  # its thread was left to itself, and waits for ever
+    @property
+    def _keeps_idle(self) -> bool:
+        return self._queue.places is not None or len(self._idle) < _KEPT
 
     def _next(self) -> Work | None:
         queue = self._queue
         work = queue.next() if queue.is_simple else queue.next(self._backend.current_time())
         if work is not None:
             self._busy += 1
+            if self._growth is not None:
+                self._growth.coming += 1
         return work
 
     def _look_for_end(self) -> None:
@@ -337,8 +375,12 @@ class Carriers:
 
     def _look_for_drained(self) -> None:
         """At the exit: without a call that runs or will, none can be submitted any more."""
-        if self._leaving and self.live == 0 and not (self._held_open or self._pacer.is_waiting):
+        if self._leaving and self.live == 0 and not (self._held_open or self._is_starting_more):
             self._when_drained()
+
+    @property
+    def _is_starting_more(self) -> bool:
+        return self._pacer.is_waiting or (self._growth is not None and self._growth.is_watched)
 
     def _look_for_stall(self) -> None:
         """At the exit: when every call waits for another, somebody waits for what cannot come.
@@ -349,7 +391,7 @@ class Carriers:
         if (
             self._leaving
             and self._busy == 0
-            and not self._pacer.is_waiting
+            and not self._is_starting_more
             and self._queue.is_blocked
             and self._board.reserved
             and all(deadline >= self._deadline for deadline in self._waits.values())

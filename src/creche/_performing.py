@@ -40,6 +40,7 @@ class Performer:
 
     Attributes:
         crashes: what calls raised that is no `Exception`; the host raises it.
+        is_light: whether a call needs nothing but its scope: nobody listens, and there is no grace.
         failures: with `on_error="cancel"`, the slots that have failed, in the order of failing.
     """
 
@@ -54,6 +55,7 @@ class Performer:
         grace: Grace | None,
     ) -> None:
         self.crashes: list[BaseException] = []
+        self.is_light = grace is None and not board.announcer.hears and backend.reuses_tasks
         self.failures: list[Slot[Any]] = []
         self._backend = backend
         self._board = board
@@ -183,6 +185,58 @@ class Performer:
             # A traceback of the call's leads back to this frame, which must not lead to the slot that
             # holds the exception: only the garbage collector could free such a ring.
             del self, slot, call, carrier, value, came, raised, onward, board
+
+    async def perform_lightly(
+        self,
+        slot: Slot[Any],
+        call: Call,
+        carrier: Carrier,
+    ) -> BaseException | None:
+        """As `perform`, for an async call without a timeout, in a task of ours that is used again.
+
+        The scope is kept for the next call unless this one has used it: entering and leaving one costs
+        as much as all the rest.
+
+        Args:
+            slot: a pending slot.
+            call: its call.
+            carrier: whose task this is.
+
+        Returns:
+            the cancellation that must travel on; see `perform`.
+        """
+        scope = carrier.kept
+        if scope is None:
+            scope = carrier.kept = self._backend.open_scope()
+            scope.__enter__()
+            carrier.innermost = self._backend.innermost_scope(carrier.task)
+        self._board.begin(slot, carrier)
+        carrier.take(slot.key, scope, "loop")
+        value: Any = _NOT_RETURNED
+        raised: BaseException | None = None
+        try:
+            value = await call.fn(*call.args)
+        except BaseException as exc:  # noqa: BLE001 - stored; what must travel on is handed back
+            raised = exc
+        try:
+            is_intact = self._backend.innermost_scope(carrier.task) is carrier.innermost
+            if carrier.request is None and is_intact:
+                if raised is None:
+                    self._board.settle(slot, State.COMPLETED, value)
+                    return None
+                if isinstance(raised, Exception):
+                    return self._settle_raised(slot, call, raised, 0, in_own_task=True)
+            raised = carrier.leave_kept(raised)
+            if raised is not None:
+                return self._settle_raised(slot, call, raised, 0, in_own_task=True)
+            if value is not _NOT_RETURNED:
+                self._board.settle(slot, State.COMPLETED, value)
+            else:
+                assert carrier.request is not None
+                self._board.cancel(slot, *carrier.request)
+            return None
+        finally:
+            del self, slot, call, carrier, value, raised, scope  # see perform
 
     def perform_inline(self, slot: Slot[Any], call: Call) -> None:
         """Run a plain call here and now, without a thread; it blocks the loop as any function does.

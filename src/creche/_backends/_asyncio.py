@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import math
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextvars import Context, ContextVar, copy_context
 from functools import partial
@@ -124,6 +125,15 @@ async def _checkpoint_if_cancelled() -> None:
         await anyio.lowlevel.checkpoint_if_cancelled()
 
 
+def _is_cut() -> bool:
+    return anyio.current_effective_deadline() == -math.inf
+
+
+def _innermost_scope(task: object) -> object:
+    """Never asked for: no scope is kept from call to call."""
+    raise AssertionError(task)  # pragma: no cover - reuses_tasks is False
+
+
 def _lineage() -> Sequence[object]:
     return (_current_task(), *_LINEAGE.get())
 
@@ -189,6 +199,8 @@ BACKEND = Backend(
     current_time=_current_time,
     current_task=_current_task,
     current_effective_deadline=anyio.current_effective_deadline,
+    is_cut=_is_cut,
+    innermost_scope=_innermost_scope,
     lineage=_lineage,
     join_lineage=_join_lineage,
     have_children=_have_children,
