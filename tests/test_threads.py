@@ -174,10 +174,8 @@ async def test_threads_of_an_unbounded_runner_are_bounded(runner: ConcurrentTask
     async with runner.start():
         for n in range(100):
             runner.submit_nowait(n, work)
-        while inside < 40:  # noqa: ASYNC110 - threads cannot set the loop's events
+        while inside < 40 or runner.statistics().running < 100:  # noqa: ASYNC110 - no events of the loop
             await anyio.sleep(0.001)
-        waiting = [n for n in range(100) if runner.slots[n].state is State.RUNNING]
-        assert len(waiting) == 100
         for n in range(100):
             runner.cancel(n)
         await settle_down()

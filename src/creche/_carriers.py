@@ -11,8 +11,7 @@ Invariant: a call that was taken from the queue is settled before its carrier ta
 A carrier whose enclosing scope is cancelled starts nothing more: it looks between calls, outside the
 call's own scope.
 
-Why the carriers are reused on trio: a task of the nursery costs most of what a call costs there.
-What a call leaves behind in the task, a lock that it holds for ever, say, is then the next call's.
+What a call leaves behind in a task that is used again, a lock, say, is the next call's.
 """
 
 from __future__ import annotations
@@ -36,8 +35,7 @@ from ._queue import Queue
 from ._slot import Slot
 from ._waiting_room import WaitingRoom
 
-# A carrier that is given call after call lets the others run at least this often. Arbitrary: rare
-# enough to cost little, often enough that calls which never wait do not hold up the loop.
+# A carrier that is given call after call lets the others run at least this often. Arbitrary.
 _YIELD_EVERY = 16
 
 _TASK_NAME = "creche carrier"
@@ -173,7 +171,7 @@ class Carriers:
             # Calls run that have none: those on the loop get one each now.
             places = self._queue.places = Places(number)
             for carrier in CARRIED.values():
-                if carrier.lender is self and not (carrier.lends or carrier in self._idle):
+                if carrier.lender is self and not carrier.lends:
                     carrier.join(places)
         elif places is not None:
             places.resize(number)
@@ -191,12 +189,7 @@ class Carriers:
         self._look_for_end()
 
     def note_wait(self, task: object, deadline: float | None) -> None:
-        """A task that carries out a call begins or ends to wait for a slot.
-
-        Args:
-            task: the task.
-            deadline: when the wait ends at the latest; `None` when it has ended.
-        """
+        """A task that carries out a call waits for a slot until then at most; `None`: it has ended."""
         self._waits[task] = _NO_WAIT if deadline is None else deadline
         self._busy += 1 if deadline is None else -1
         self._look_for_stall()
@@ -348,11 +341,14 @@ class Carriers:
             if switched or streak % _YIELD_EVERY == 0:
                 await backend.shielded_checkpoint()
         elif self._halting.halted is None and not self._leaving and self._keeps_idle:
+            task = carrier.task
             self._idle[carrier] = None
+            del CARRIED[task], self._waits[task]
             try:
                 await backend.park(carrier)
             finally:
                 self._idle.pop(carrier, None)
+                CARRIED[task], self._waits[task] = carrier, _NO_WAIT
             work, carrier.handed = carrier.handed, None
         return work
 
