@@ -25,6 +25,7 @@ from ._board import Board
 from ._call import Call
 from ._carrier import CARRIED, Carrier
 from ._halting import Guest, Halting
+from ._ki import protected
 from ._pacing import Pacer
 from ._performing import Performer
 from ._places import Places
@@ -155,6 +156,7 @@ class Carriers:
         self._busy += 1 if deadline is None else -1
         self._look_for_stall()
 
+    @protected
     async def carry_here(self, slot: Slot[Any], call: Call) -> BaseException | None:
         """Carry a call out in the running task, which is not ours; see `Performer.perform`.
 
@@ -202,6 +204,7 @@ class Carriers:
             self._held_open = True
             self._nursery.start_soon(self._wait_for_guests, name=_TASK_NAME)
 
+    @protected
     async def _wait_for_guests(self) -> None:
         """Hold the nursery open while calls are carried out in tasks that are not its own."""
         try:
@@ -219,6 +222,7 @@ class Carriers:
             self._departure = self._backend.make_event()
             await self._departure.wait()
 
+    @protected
     async def _carry(self, work: Work | None) -> None:
         """The body of a carrier's task."""
         carrier = Carrier(self._backend.current_task(), self)

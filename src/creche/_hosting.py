@@ -158,6 +158,7 @@ class Run:
         """It has ended."""
         self.carriers.let_go(guest)
 
+    @protected
     def cancel(self, slot: Slot[Any], origin: Origin, reason: str) -> bool:
         """Cancel a call: a pending one never starts, a running one is cancelled where it stands.
 
@@ -183,11 +184,13 @@ class Run:
                 self.carriers.fetch()  # what was kept for it may let another start
         return True
 
+    @protected
     def set_workers(self, number: int | None) -> None:
         """Let so many calls run at once from now on."""
         self.workers = number
         self.carriers.resize(number)
 
+    @protected
     def set_limit(self, name: str, size: int) -> None:
         """Let so many calls have a named limit at once from now on.
 
@@ -206,6 +209,7 @@ class Run:
         self.queue.look_at(gate)
         self.carriers.fetch()
 
+    @protected
     def make_way(self, key: Hashable) -> list[Slot[Any]]:
         """Free a key for another call: cancel the one that is there.
 

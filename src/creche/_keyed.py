@@ -22,6 +22,7 @@ from ._call import Call, Wishes, read_call
 from ._checks import check_choice, check_priority, check_timeout
 from ._group import Group, StopWhen, winner_of
 from ._hosting import Run
+from ._ki import protected
 from ._limits import check_names
 from ._mapping import Mapping
 from ._options import ON_COLLISION, OnCollision, check_picklable
@@ -69,6 +70,7 @@ class KeyedTaskRunner(ReadableTaskRunner):
         after: Iterable[Hashable | Slot[Any]] = ...,
         after_any_end: bool = ...,
     ) -> Slot[T]: ...
+    @protected
     def submit_nowait(
         self,
         key: Hashable,

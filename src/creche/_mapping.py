@@ -19,6 +19,7 @@ from outcome import Outcome
 from ._backend import Scope
 from ._call import read_call
 from ._hosting import Run
+from ._ki import await_openly, call_openly, protected
 from ._slot import Slot
 from ._states import State
 from ._waiting import AsCompleted
@@ -123,8 +124,9 @@ class Mapping(Generic[Item, T]):
         self._pulling = None
         return item
 
+    @protected
     def _submit(self, item: Item, arrivals: AsCompleted[T]) -> None:
-        key = None if self._key is None else self._key(item)
+        key = None if self._key is None else call_openly(self._key, item)
         slot: Slot[T] = self._run.intake.submit(key, read_call(self._fn, (item,)))
         self._index[slot] = len(self._results)
         self._results.append(_END)
@@ -150,6 +152,7 @@ class Mapping(Generic[Item, T]):
         if self._key is None:
             self._run.board.discard(slot)
 
+    @protected
     async def _cut_short(self, arrivals: AsCompleted[T]) -> None:
         """Cancel what is left, and wait until it has ended; not even a cancellation hurries that."""
         why = "its map() was cut short"
@@ -166,7 +169,7 @@ class Mapping(Generic[Item, T]):
                     self._run.board.discard(slot)
             close = getattr(self._aiterator, "aclose", None)
             if close is not None:
-                await close()
+                await await_openly(close, ())
 
 
 def _iterators(items: object) -> tuple[Any, AsyncIterator[Any] | None]:

@@ -17,6 +17,7 @@ from creche._call import Call
 from creche._events import Instrument
 from creche._hosting import Run
 from creche._keyed import DEFAULT_THREADS
+from creche._ki import protected
 from creche._options import OnCollision, read_options
 from creche._slot import Slot
 
@@ -96,6 +97,7 @@ class SequentialTaskRunner(AdaptableTaskRunner):
         after: Iterable[Hashable | Slot[Any]] = ...,
         after_any_end: bool = ...,
     ) -> Slot[T]: ...
+    @protected
     async def submit(
         self,
         key: Hashable,
