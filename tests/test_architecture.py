@@ -42,7 +42,7 @@ FLOORS: list[set[str]] = [
     {"_blocking"},
     {"_waiting", "_dependencies"},
     {"_halting"},
-    {"_grace"},
+    {"_grace", "_guests"},
     {"_performing", "_pacing"},  # one call
     {"_carriers", "_exit"},
     {"_intake"},

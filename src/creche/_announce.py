@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, final
 
 from ._events import EVENT_NAMES
+from ._ki import call_openly
 from ._log import logger
 
 
@@ -52,7 +53,7 @@ class Announcer:
         """
         for instrument, method in tuple(self._listeners[name]):
             try:
-                method(event)
+                call_openly(method, event)
             except Exception:  # noqa: BLE001 - logged: a broken observer must not end what it observes
                 logger.exception("instrument %r raised in %s and is taken off", instrument, name)
                 self._take_off(instrument)
@@ -67,7 +68,7 @@ class Announcer:
             slot: a settled slot.
         """
         try:
-            fn(slot)
+            call_openly(fn, slot)
         except Exception:  # noqa: BLE001 - logged: the callback's failure is not the run's
             logger.exception("done callback %r of %r failed", fn, slot)
         except BaseException as exc:  # noqa: BLE001 - as above

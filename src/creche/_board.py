@@ -273,6 +273,7 @@ class Board:
         """
         self.settle(slot, State.CANCELLED, (origin, reason))
 
+    @protected
     def remove(self, key: Hashable | Slot[Any]) -> Slot[Any]:
         """Take a settled slot off the board.
 

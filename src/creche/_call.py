@@ -19,6 +19,7 @@ from types import FunctionType
 from typing import Any, NamedTuple, final
 
 from ._events import Place
+from ._ki import await_openly
 
 _COROUTINE = inspect.CO_COROUTINE
 _ASYNC_GENERATOR = inspect.CO_ASYNC_GENERATOR
@@ -91,7 +92,7 @@ def run_in_context(
     Returns:
         what came of the awaitable.
     """
-    coroutine = _body(fn, args)
+    coroutine = await_openly(fn, args)
     step, sent = coroutine.send, None
     while True:
         try:
@@ -106,8 +107,14 @@ def run_in_context(
             step, sent = coroutine.throw, exc
 
 
-async def _body(fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...]) -> Any:  # noqa: ANN401 - whatever it gives
-    return await fn(*args)
+def close_unbegun(given: object) -> None:
+    """Close a coroutine that nobody will begin any more, so that nothing warns; anything else is left.
+
+    Args:
+        given: what a plain call has given.
+    """
+    if inspect.iscoroutine(given) and inspect.getcoroutinestate(given) == inspect.CORO_CREATED:
+        given.close()
 
 
 def read_call(fn: object, args: tuple[object, ...]) -> Call:

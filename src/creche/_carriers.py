@@ -22,12 +22,14 @@ from collections.abc import Callable
 from contextvars import copy_context
 from typing import Any, final
 
-from ._backend import Backend, Event, Nursery
+from ._backend import Backend, Nursery
 from ._board import Board
 from ._call import Call
 from ._carrier import CARRIED, Carrier
 from ._growth import BASE, Growth
+from ._guests import Guests
 from ._halting import Guest, Halting
+from ._ki import protected
 from ._pacing import Pacer
 from ._performing import Performer
 from ._places import Places
@@ -91,8 +93,7 @@ class Carriers:
         self._leaving = False
         # The deadline of the host at the exit: a call that waits with an earlier one will wake up by it.
         self._deadline = math.inf
-        self._held_open = False
-        self._departure: Event | None = None
+        self._guests = Guests(backend, nursery, halting, self._look_for_drained)
         self._lineage = backend.lineage()
         self._pacer = Pacer(backend, nursery, queue, halting, self.fetch, self._look_for_end)
 
@@ -132,6 +133,7 @@ class Carriers:
             self._backend.start_soon(self._nursery, copy_context(), self._grow, growth, _TASK_NAME)
         return False
 
+    @protected
     async def _grow(self, growth: Growth) -> None:
         """Start carriers for what is queued, as long as there is something; see `Growth`."""
         backend = self._backend
@@ -185,7 +187,7 @@ class Carriers:
             carrier, _ = self._idle.popitem()
             if carrier.is_idle:
                 carrier.hand(None)
-        self._hold_open_for_guests()
+        self._guests.hold_open()
         self._look_for_end()
 
     def note_wait(self, task: object, deadline: float | None) -> None:
@@ -194,6 +196,7 @@ class Carriers:
         self._busy += 1 if deadline is None else -1
         self._look_for_stall()
 
+    @protected
     async def carry_here(self, slot: Slot[Any], call: Call) -> BaseException | None:
         """Carry a call out in the running task, which is not ours; see `Performer.perform`.
 
@@ -226,16 +229,14 @@ class Carriers:
     def hold_open(self, guest: Guest) -> None:
         """Let the exit wait for something that goes on outside the nursery; a halt cancels it."""
         self._busy += 1
-        self._halting.guests[guest] = None
+        self._guests.add(guest)
         if self._leaving:
-            self._hold_open_for_guests()
+            self._guests.hold_open()
 
     def let_go(self, guest: Guest) -> None:
         """It has ended."""
-        del self._halting.guests[guest]
+        self._guests.remove(guest)
         self._busy -= 1
-        if self._departure is not None:
-            self._departure.set()
         self._look_for_stall()
 
     def start_at_once(self, slot: Slot[Any], call: Call) -> None:
@@ -247,28 +248,7 @@ class Carriers:
             self._growth.coming += 1
         self._backend.start_soon(self._nursery, call.context, self._carry, (slot, call), _TASK_NAME)
 
-    def _hold_open_for_guests(self) -> None:
-        if self._halting.guests and not self._held_open:
-            self._held_open = True
-            self._nursery.start_soon(self._wait_for_guests, name=_TASK_NAME)
-
-    async def _wait_for_guests(self) -> None:
-        """Hold the nursery open while calls are carried out in tasks that are not its own."""
-        try:
-            await self._until_guests_have_gone()
-        finally:
-            if self._halting.guests:
-                self._halting.note_cancelled()
-                with self._backend.open_scope(shield=True):
-                    await self._until_guests_have_gone()
-            self._held_open = False
-            self._look_for_drained()
-
-    async def _until_guests_have_gone(self) -> None:
-        while self._halting.guests:
-            self._departure = self._backend.make_event()
-            await self._departure.wait()
-
+    @protected
     async def _carry(self, work: Work | None) -> None:  # noqa: C901, PLR0912, PLR0915 - as perform
         """The body of a carrier's task."""
         backend, performer, halting = self._backend, self._performer, self._halting
@@ -371,7 +351,7 @@ class Carriers:
 
     def _look_for_drained(self) -> None:
         """At the exit: without a call that runs or will, none can be submitted any more."""
-        if self._leaving and self.live == 0 and not (self._held_open or self._is_starting_more):
+        if self._leaving and self.live == 0 and not (self._guests.are_awaited or self._is_starting_more):
             self._when_drained()
 
     @property

@@ -16,6 +16,7 @@ from typing import final
 
 from ._backend import Backend, Nursery, Scope
 from ._halting import SCOPE_CANCELLED, Halting
+from ._ki import protected
 from ._parking import Parking
 
 _TASK_NAME = "creche watcher"
@@ -68,6 +69,7 @@ class Grace(Parking):
         """Have a task see the cancellation at once: the body may take its time to unwind."""
         nursery.start_soon(self._watch, name=_TASK_NAME)
 
+    @protected
     async def _watch(self) -> None:
         try:
             await self._wait()

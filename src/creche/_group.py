@@ -18,6 +18,7 @@ from outcome import Error
 from ._backend import Scope
 from ._errors import RunnerClosed
 from ._hosting import Run
+from ._ki import call_openly, protected
 from ._slot import Slot
 from ._states import State
 from ._waiting import until_all_done
@@ -59,6 +60,7 @@ class Group:
         """The slot for which `stop_when` held; `None` as long as it has not."""
         return self._stopped_by
 
+    @protected
     def submit_nowait(
         self,
         key: Hashable,
@@ -84,6 +86,7 @@ class Group:
         self._check_open(key)
         return self._add(self._runner.submit_nowait(key, call, *args, **options))
 
+    @protected
     async def submit(
         self,
         key: Hashable,
@@ -123,6 +126,7 @@ class Group:
         assert slot is not None
         return self._add(slot)
 
+    @protected
     def cancel(self, reason: str = "its group was cancelled") -> None:
         """Cancel what is open of the group, which takes no more calls; idempotent, without waiting.
 
@@ -139,6 +143,7 @@ class Group:
         """Begin. Not a checkpoint."""
         return self
 
+    @protected
     async def __aexit__(
         self,
         kind: type[BaseException] | None,
@@ -172,8 +177,9 @@ class Group:
             self._run.cancel(slot, "cancel", self._ended)
         return slot
 
+    @protected
     def _one_settled(self, slot: Slot[Any]) -> None:
-        if self._ended is None and self._holds(slot):
+        if self._ended is None and call_openly(self._holds, slot):
             self._stopped_by = slot
             self.cancel(f"another call of its group ended it: {slot.key!r} is {slot.state.name}")
 

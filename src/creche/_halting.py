@@ -17,6 +17,7 @@ from typing import NamedTuple, Protocol, final
 from ._backend import Nursery
 from ._board import Board
 from ._dependencies import Dependencies
+from ._ki import protected
 from ._queue import Queue
 from ._states import Origin
 
@@ -68,6 +69,7 @@ class Halting:
         self._queue = queue
         self._dependencies = dependencies
 
+    @protected
     def halt(self, origin: Origin, reason: str, *, cancel: bool = True) -> None:
         """Start nothing more: drop what is pending, and cancel what runs, the body included.
 

@@ -176,6 +176,7 @@ class Run:
         """It has ended."""
         self.carriers.let_go(guest)
 
+    @protected
     def cancel(self, slot: Slot[Any], origin: Origin, reason: str) -> bool:
         """Cancel a call: a pending one never starts, a running one is cancelled where it stands.
 
@@ -201,11 +202,13 @@ class Run:
                 self.carriers.fetch()  # what was kept for it may let another start
         return True
 
+    @protected
     def set_workers(self, number: int | None) -> None:
         """Let so many calls run at once from now on."""
         self.workers = number
         self.carriers.resize(number)
 
+    @protected
     def set_limit(self, name: str, size: int) -> None:
         """Let so many calls have a named limit at once from now on.
 
@@ -224,25 +227,7 @@ class Run:
         self.queue.look_at(gate)
         self.carriers.fetch()
 
-    def make_way(self, key: Hashable) -> list[Slot[Any]]:
-        """Free a key for another call: cancel the one that is there.
-
-        Args:
-            key: any key.
-
-        Returns:
-            the slot that must settle first, if it is still open.
-
-        Raises:
-            TypeError: the key cannot be hashed.
-        """
-        there = None if key is None else self.board.look_up(key)
-        if there is None or there.reserved:
-            return []
-        self.cancel(there, "cancel", "another call took its place under its key")
-        self.board.set_aside(there)
-        return [] if there.done else [there]
-
+    @protected
     async def call(self, slot: Slot[T]) -> T:
         """Wait for a call as for a function: cancelled, it cancels the call and waits for its end.
 

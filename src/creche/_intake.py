@@ -20,6 +20,7 @@ from ._carriers import Carriers
 from ._dependencies import Dependencies, Ready, find_circle
 from ._errors import RunnerClosed
 from ._halting import Halting
+from ._ki import protected
 from ._options import OnCollision
 from ._queue import Queue
 from ._slot import Slot
@@ -59,6 +60,7 @@ class Intake:
         self._room = room
         self._thread = threading.get_ident()
 
+    @protected
     def claim(self, key: Hashable, call: Call | None) -> Slot[Any]:
         """Check a call in, or reserve its key, while the intake is open.
 
@@ -138,6 +140,7 @@ class Intake:
             )
             raise RuntimeError(msg)
 
+    @protected
     def submit(
         self,
         key: Hashable,

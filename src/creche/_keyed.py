@@ -22,6 +22,7 @@ from ._call import Call, read_call
 from ._checks import check_choice
 from ._group import Group, StopWhen, submit_all, winner_of
 from ._hosting import Run
+from ._ki import protected
 from ._mapping import Mapping
 from ._options import ON_COLLISION, OnCollision, check_picklable
 from ._slot import Slot
@@ -69,6 +70,7 @@ class KeyedTaskRunner(SteerableTaskRunner):
         after: Iterable[Hashable | Slot[Any]] = ...,
         after_any_end: bool = ...,
     ) -> Slot[T]: ...
+    @protected
     def submit_nowait(
         self,
         key: Hashable,

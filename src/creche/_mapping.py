@@ -19,6 +19,7 @@ from outcome import Outcome
 from ._backend import Scope
 from ._call import Wishes, read_call
 from ._hosting import Run
+from ._ki import await_openly, call_openly, protected
 from ._slot import Slot
 from ._states import State
 from ._submitting import begin, when_room
@@ -127,9 +128,10 @@ class Mapping(Generic[Item, T]):
         self._pulling = None
         return item
 
+    @protected
     async def _submit(self, item: Item, arrivals: AsCompleted[T]) -> None:
         run = self._run
-        key = None if self._key is None else self._key(item)
+        key = None if self._key is None else call_openly(self._key, item)
         call = read_call(self._fn, (item,))
         call.wishes = self._wishes
         slot: Slot[T]
@@ -170,6 +172,7 @@ class Mapping(Generic[Item, T]):
         if self._key is None:
             self._run.board.discard(slot)
 
+    @protected
     async def _cut_short(self, arrivals: AsCompleted[T]) -> None:
         """Cancel what is left, and wait until it has ended; not even a cancellation hurries that."""
         why = "its map() was cut short"
@@ -186,7 +189,7 @@ class Mapping(Generic[Item, T]):
                     self._run.board.discard(slot)
             close = getattr(self._aiterator, "aclose", None)
             if close is not None:
-                await close()
+                await await_openly(close, ())
 
 
 def _iterators(items: object) -> tuple[Any, AsyncIterator[Any] | None]:

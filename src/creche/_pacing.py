@@ -19,6 +19,7 @@ from typing import Any, final
 
 from ._backend import Backend, Nursery, Scope
 from ._halting import Halting
+from ._ki import protected
 from ._limits import Gate
 from ._parking import Parking
 from ._queue import Queue
@@ -83,6 +84,7 @@ class Pacer(Parking):
 
     # The clock -------------------------------------------------------------------------------------
 
+    @protected
     async def _sleep(self, _: None) -> None:
         backend = self._backend
         try:
@@ -100,6 +102,7 @@ class Pacer(Parking):
 
     # Limiter objects -------------------------------------------------------------------------------
 
+    @protected
     async def _borrow(self, gate: Gate) -> None:
         limiter, token = gate.limiter, object()
         assert limiter is not None

@@ -5,8 +5,8 @@ scope has closed, what came out is read by the capture rule and the slot is sett
 
 What it does not know: where calls come from, which task does it; keys, waiters, the order of closing.
 
-Invariant: a call that was begun is settled when `perform` returns, unless Ctrl-C hits between two
-lines of this file; then the run ends, and what is open is swept.
+Invariant: a call that was begun is settled when `perform` returns. Whoever calls it is protected from
+Ctrl-C; the code of the call is not.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from outcome import Error, Value
 
 from ._backend import Backend, Scope
 from ._board import Board
-from ._call import Call, run_in_context
+from ._call import Call, close_unbegun, run_in_context
 from ._capture import classify, fatal_part
 from ._carrier import Carrier
 from ._grace import Grace
 from ._halting import SCOPE_CANCELLED, Halting
+from ._ki import await_openly, call_openly, protected
 from ._lending import IN_THREAD, callers_here, enter
 from ._places import Places
 from ._slot import Slot
@@ -144,7 +145,7 @@ class Performer:
                         board.tell("call_started", slot, "loop")
                 if call.is_async:
                     if in_own_task:
-                        value = await call.fn(*call.args)
+                        value = await await_openly(call.fn, call.args)
                     else:
                         value = await run_in_context(call.context, call.fn, call.args)
                 else:
@@ -215,7 +216,7 @@ class Performer:
         value: Any = _NOT_RETURNED
         raised: BaseException | None = None
         try:
-            value = await call.fn(*call.args)
+            value = await await_openly(call.fn, call.args)
         except BaseException as exc:  # noqa: BLE001 - stored; what must travel on is handed back
             raised = exc
         try:
@@ -238,6 +239,7 @@ class Performer:
         finally:
             del self, slot, call, carrier, value, raised, scope  # see perform
 
+    @protected
     def perform_inline(self, slot: Slot[Any], call: Call) -> None:
         """Run a plain call here and now, without a thread; it blocks the loop as any function does.
 
@@ -255,7 +257,7 @@ class Performer:
             board.tell("call_admitted", slot, "loop")
             board.tell("call_started", slot, "loop")
         try:
-            value = call.fn(*call.args)
+            value = call_openly(call.fn, *call.args)
         except Exception as exc:  # noqa: BLE001 - stored
             self._settle_failed(slot, call, State.FAILED, exc)
         except BaseException as exc:
@@ -328,9 +330,12 @@ class Performer:
                     carrier.vacate()
             if isinstance(came, Error) or not inspect.isawaitable(came.value):
                 return came
-            if in_own_task:
-                return Value(await came.value)
-            return Value(await run_in_context(call.context, _itself, (came.value,)))
+            try:
+                if in_own_task:
+                    return Value(await await_openly(_itself, (came.value,)))
+                return Value(await run_in_context(call.context, _itself, (came.value,)))
+            finally:
+                close_unbegun(came.value)  # Ctrl-C may have come before its first step
         finally:
             del self, slot, call, carrier  # see perform
 

@@ -26,7 +26,7 @@ from ._capture import strip_own_frames
 from ._checks import check_timeout
 from ._errors import CallCancelled, NotSettled
 from ._events import Place
-from ._ki import protected
+from ._ki import call_openly, protected
 from ._log import logger
 from ._states import TRANSITIONS, Origin, State
 
@@ -63,8 +63,7 @@ class Carrying(Protocol):
         ...
 
 
-# Only enrolling takes it, and only for a moment: two threads that enroll at once must not both find
-# the slot without a waiter. Settling needs no lock (see the invariant).
+# Of two threads that enroll at once not both must find the slot without a waiter. Waking needs no lock.
 _enrolling = threading.Lock()
 
 
@@ -191,6 +190,7 @@ class Slot(Generic[T_co]):
         detail = self.origin or ("reserved" if self.reserved else None)
         return f"<creche.Slot {self._key!r} {self._state.name}{f' ({detail})' if detail else ''}>"
 
+    @protected
     def add_done_callback(self, fn: Callable[[Slot[T_co]], object]) -> None:
         """Have a function called with this slot once it is settled.
 
@@ -211,7 +211,7 @@ class Slot(Generic[T_co]):
                 self._callbacks = [*(self._callbacks or ()), fn]
                 return
         try:
-            fn(self)
+            call_openly(fn, self)
         except Exception:  # noqa: BLE001 - logged: the callback's failure is not the run's
             logger.exception("done callback %r of %r failed", fn, self)
 

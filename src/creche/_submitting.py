@@ -55,6 +55,7 @@ def read_wishes(
     return Wishes(seconds, rank, run.queue.find_gates(key, check_names(limits)))
 
 
+@protected
 def begin(
     run: Run,
     key: Hashable,
@@ -97,6 +98,7 @@ def begin(
     return applicant.answer() if applicant.is_answered else applicant
 
 
+@protected
 def begin_under(run: Run, title: str, call: Call) -> Slot[Any] | Applicant:
     """Submit a call under a key that is made from a title, and free; or have it apply for room.
 
@@ -122,6 +124,7 @@ def begin_under(run: Run, title: str, call: Call) -> Slot[Any] | Applicant:
     return applicant.answer() if applicant.is_answered else applicant
 
 
+@protected
 def submit_now(
     run: Run,
     key: Hashable,
@@ -182,6 +185,7 @@ async def when_room(run: Run, applicant: Applicant) -> Slot[Any]:
     return applicant.answer()
 
 
+@protected
 def give_up(run: Run, applicant: Applicant) -> Slot[Any] | None:
     """The submitter does not want it any more: the call never was, or is cancelled if it came to be.
 
@@ -201,6 +205,27 @@ def give_up(run: Run, applicant: Applicant) -> Slot[Any] | None:
     run.cancel(slot, "cancel", "its submit was cancelled")
     run.board.set_aside(slot)
     return slot
+
+
+def make_way(run: Run, key: Hashable) -> list[Slot[Any]]:
+    """Free a key for another call: cancel the one that is there.
+
+    Args:
+        run: of which it is a key.
+        key: any key.
+
+    Returns:
+        the slot that must settle first, if it is still open.
+
+    Raises:
+        TypeError: the key cannot be hashed.
+    """
+    there = to_join(run, key)
+    if there is None:
+        return []
+    run.cancel(there, "cancel", "another call took its place under its key")
+    run.board.set_aside(there)
+    return [] if there.done else [there]
 
 
 def to_join(run: Run, key: Hashable) -> Slot[Any] | None:
@@ -227,6 +252,6 @@ def _submit(
 ) -> Slot[Any]:
     if on_collision == "join" and (there := to_join(run, key)) is not None:
         return there
-    replaced = run.make_way(key) if on_collision == "replace" else []
+    replaced = make_way(run, key) if on_collision == "replace" else []
     free = [*upstream, *replaced] if any_end else replaced
     return run.intake.submit(key, call, [*upstream, *replaced], any_end=free)

@@ -93,6 +93,7 @@ class LoopHome:
             self._credit = _YIELD_EVERY
             await backend.checkpoint()
 
+    @protected
     async def wait(self, slot: Slot[Any], timeout: float | None, /) -> bool:
         """Wait until a slot is settled.
 
@@ -267,6 +268,7 @@ class AsCompleted(Parking, Generic[T]):
         self._ready: deque[Slot[T]] = deque()
         self._enrolled: dict[Slot[T], Callable[[], object]] = {}
 
+    @protected
     async def __aenter__(self) -> Self:
         """Begin to listen. Not a checkpoint.
 
@@ -288,6 +290,7 @@ class AsCompleted(Parking, Generic[T]):
         self._slots.clear()
         return self
 
+    @protected
     async def __aexit__(
         self,
         kind: type[BaseException] | None,
@@ -319,6 +322,7 @@ class AsCompleted(Parking, Generic[T]):
         # While it let others run, another reader of the same slots may have been quicker.
         return self._ready.popleft() if self._ready else await self.__anext__()
 
+    @protected
     def add(self, slot: Slot[T]) -> None:
         """Listen for one more slot; it comes in its turn.
 

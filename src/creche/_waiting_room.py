@@ -20,6 +20,7 @@ from typing import Any, final
 from ._board import Board
 from ._call import Call
 from ._errors import KeyTaken
+from ._ki import protected
 from ._options import OnCollision
 from ._queue import Queue
 from ._slot import Slot
@@ -141,6 +142,7 @@ class WaitingRoom:
         """Whether a call may be submitted now without passing anybody."""
         return not self._applicants and len(self._queue) < self.max_pending
 
+    @protected
     def take_in(self, applicant: Applicant) -> None:
         """A submit begins to wait; its call is about to be put into the queue."""
         self._applicants[applicant.slot] = applicant
@@ -175,6 +177,7 @@ class WaitingRoom:
             applicant.reply(KeyTaken(slot.key, there.state.name))
         return False
 
+    @protected
     def look(self) -> None:
         """Admit whom there is room for, and tell of those who were admitted."""
         while True:
@@ -187,6 +190,7 @@ class WaitingRoom:
             else:
                 return
 
+    @protected
     def leave(self, applicant: Applicant) -> None:
         """A submitter does not wait any longer: its call leaves the queue without a trace.
 
@@ -196,6 +200,7 @@ class WaitingRoom:
         if self._applicants.pop(applicant.slot, None) is not None:
             self._void(applicant)
 
+    @protected
     def turn_away(self, why: Callable[[Hashable], BaseException]) -> None:
         """The intake is closed: nobody waits any longer.
 

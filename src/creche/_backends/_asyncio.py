@@ -57,8 +57,10 @@ async def _park(place: Parkable) -> None:
     future = asyncio.get_running_loop().create_future()
 
     def wake() -> None:
-        if not future.done():  # cancelled in the same turn of the loop
+        try:
             future.set_result(None)
+        except asyncio.InvalidStateError:
+            return  # cancelled in the same turn of the loop, or by Ctrl-C at this very moment
 
     if not place.enroll(wake):
         await anyio.lowlevel.checkpoint()

@@ -23,6 +23,7 @@ from typing import Any, final
 from creche._capture import leaves, split
 from creche._errors import RunnerClosed
 from creche._hosting import Run
+from creche._ki import protected
 from creche._slot import Slot
 from creche._states import Origin
 
@@ -109,6 +110,7 @@ class Block:
         finally:
             del self, exc, cancellation  # what is raised must not lead to itself
 
+    @protected
     async def _watch(self) -> None:
         """Tell the children when the scope is cancelled, as long as the block goes on."""
         try:

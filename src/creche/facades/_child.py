@@ -17,7 +17,7 @@ from anyio.abc import TaskStatus
 
 from creche._backend import Backend, Scope
 from creche._call import Call
-from creche._ki import protected
+from creche._ki import await_openly, protected
 from creche._parking import Parking
 from creche._slot import Slot
 
@@ -60,6 +60,7 @@ class Starting(Parking, TaskStatus[Any]):
         self.value: Any = None
         self.child: Child | None = None
 
+    @protected
     def started(self, value: Any = None) -> None:  # noqa: ANN401 - whatever it is to hand over
         """Report that the child is ready.
 
@@ -163,17 +164,21 @@ class Child:
         if self.starting is not None:
             self.starting.end()
 
+    @protected
     async def _body(self) -> Any:  # noqa: ANN401 - whatever the coroutine gives
-        self._has_begun = True
         scope: Scope = self._backend.open_scope()
         self._scope = scope
         if self.is_member:
             self._scope.deadline = self._family.deadline()
         try:
             with scope:
-                return await self.coro
+                return await await_openly(self._begun, ())
             # Nobody else has the scope: its deadline has passed. The group cancels this call, too.
             self._family.has_expired()
             await self._backend.checkpoint()
         finally:
             del self, scope  # the traceback of a failure leads back to this frame
+
+    def _begun(self) -> Coroutine[Any, Any, Any]:
+        self._has_begun = True
+        return self.coro

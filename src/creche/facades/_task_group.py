@@ -50,6 +50,7 @@ class RunnerTaskGroup(TaskGroup):
 
     # Starting children -----------------------------------------------------------------------------
 
+    @protected
     def create_task(
         self,
         coro: Coroutine[Any, Any, T],
@@ -82,6 +83,7 @@ class RunnerTaskGroup(TaskGroup):
             return context.run(self._submit, coro, name)
         return self._submit(coro, name)
 
+    @protected
     async def start(
         self,
         func: Callable[..., Coroutine[Any, Any, Any]],
@@ -222,6 +224,7 @@ class RunnerTaskGroup(TaskGroup):
 
     # The scope, and the block ----------------------------------------------------------------------
 
+    @protected
     def _cancel(self, reason: str | None) -> None:
         """Cancel the block, if there is one, and the children."""
         self._run.intake.check_thread("a task group")

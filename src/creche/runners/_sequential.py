@@ -17,9 +17,10 @@ from creche._call import Call
 from creche._events import Instrument
 from creche._hosting import Run
 from creche._keyed import DEFAULT_THREADS
+from creche._ki import protected
 from creche._options import OnCollision, read_options
 from creche._slot import Slot
-from creche._submitting import to_join
+from creche._submitting import make_way, to_join
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -97,6 +98,7 @@ class SequentialTaskRunner(AdaptableTaskRunner):
         after: Iterable[Hashable | Slot[Any]] = ...,
         after_any_end: bool = ...,
     ) -> Slot[T]: ...
+    @protected
     async def submit(
         self,
         key: Hashable,
@@ -163,7 +165,7 @@ class SequentialTaskRunner(AdaptableTaskRunner):
             return there
         upstream = run.board.find_all(after)
         self._check_reserved(key, upstream)
-        replaced = run.make_way(key) if on_collision == "replace" else []
+        replaced = make_way(run, key) if on_collision == "replace" else []
         any_end = upstream + replaced if after_any_end else replaced
         slot = await self._when_ready(run, key, work, upstream + replaced, any_end)
         if not slot.done:  # it was not cancelled on the way here
