@@ -1,6 +1,7 @@
 """What is run to check creche: ``nox`` alone runs what CI runs.
 
-What it is for: a session each for lint, types, tests, the lowest versions allowed, docs, and benchmarks.
+What it is for: a session each for lint, types, tests, the lowest versions allowed, docs, and benchmarks;
+and one that runs them in two lanes beside each other.
 
 What it does not know: continuous integration. `.ci/run` is the command of the README.
 
@@ -13,6 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
 from pathlib import Path
 
@@ -51,12 +53,35 @@ BASE = PYTHONS[0]
 nox.needs_version = ">=2025.5"
 nox.options.default_venv_backend = "venv"
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["lint", "types", "lowest", "tests", "coverage", "docs"]
+nox.options.sessions = ["everything"]
+
+# Beside the tests on the first Python, which take as long with the slow ones.
+BESIDE = ["lint", "types", "docs", "lowest", *(["others"] if PYTHONS[1:] else [])]
 
 
 def group(name: str) -> list[str]:
     """The packages of a dependency group."""
     return list(nox.project.dependency_groups(PROJECT, name))
+
+
+@nox.session(venv_backend="none")
+def everything(session: nox.Session) -> None:
+    """All that CI runs, in two lanes; then what the tests of both have covered."""
+    command = [sys.executable, "-m", "nox", "-s"]
+    with tempfile.TemporaryFile("w+") as said:
+        other = subprocess.Popen([*command, *BESIDE], cwd=ROOT, stdout=said, stderr=subprocess.STDOUT)  # noqa: S603 - ourselves
+        try:
+            session.run(*command, "tests", external=True)
+        except BaseException:
+            other.terminate()
+            raise
+        finally:
+            failed = other.wait()
+            said.seek(0)
+            sys.stderr.write(said.read())
+    if failed:
+        session.error(f"one of {', '.join(BESIDE)} has failed; what they said is above")
+    session.run(*command, "coverage", external=True)
 
 
 @nox.session(python=BASE)
@@ -78,12 +103,20 @@ def types(session: nox.Session) -> None:
     session.run("pyright", "--verifytypes", "creche", "--ignoreexternal")
 
 
-@nox.session(python=PYTHONS)
+@nox.session(python=BASE)
 def tests(session: nox.Session) -> None:
-    """The tests under coverage, on each Python that is there; the slow ones on the first only."""
+    """The tests under coverage, the slow ones too, on the first Python that is there."""
     session.install("-q", "-e", ".[cli]", *group("test"))
-    slow = [] if session.python == BASE else ["-m", "not slow"]
-    session.run("coverage", "run", "-m", "pytest", *slow, *session.posargs)
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+
+
+if PYTHONS[1:]:
+
+    @nox.session(python=PYTHONS[1:])
+    def others(session: nox.Session) -> None:
+        """The tests under coverage, without the slow ones, on each other Python that is there."""
+        session.install("-q", "-e", ".[cli]", *group("test"))
+        session.run("coverage", "run", "-m", "pytest", "-m", "not slow", *session.posargs)
 
 
 @nox.session(python=BASE)
