@@ -245,6 +245,7 @@ def test_a_task_that_is_cancelled(flow: Flow) -> None:
 
 
 INTERRUPTED = """
+import sys
 import trio
 from creche import ConcurrentTaskRunner
 from flow_engine import Flow
@@ -264,9 +265,10 @@ async def slow(quick):
 
 @flow.task
 def in_a_thread(quick):
-    print("begun")
+    # In one piece each: the main thread prints meanwhile, and print() writes the end of a line by itself.
+    sys.stdout.write("begun\\n")
     input()
-    print("to its end")
+    sys.stdout.write("to its end\\n")
 
 @flow.task
 def waiting(slow):
