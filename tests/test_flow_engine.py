@@ -265,7 +265,7 @@ async def slow(quick):
 
 @flow.task
 def in_a_thread(quick):
-    # In one piece each: the main thread prints meanwhile, and print() writes the end of a line by itself.
+    # In one piece: the main thread prints meanwhile, and print() writes the end of a line by itself.
     sys.stdout.write("begun\\n")
     input()
     sys.stdout.write("to its end\\n")

@@ -54,6 +54,35 @@ async def test_on_another_loop(elsewhere: Any) -> None:
     assert list(runner.slots) == ["a", "b", "c"]
 
 
+async def test_taken_back_at_once(elsewhere: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cancelled when it has applied, and before anybody of the run waits for it: no trace is left."""
+    runner = ConcurrentTaskRunner(1, 0)
+    gate = Gate()
+    kept: list[Any] = []
+
+    async def submit() -> None:
+        await runner.submit("b", give)
+
+    async def there() -> None:
+        async with anyio.create_task_group() as others:
+            others.start_soon(submit)
+            await until(lambda: kept)
+            others.cancel_scope.cancel()
+
+    async with runner.start():
+        assert runner._run is not None
+        start_soon = runner._run.start_soon
+        monkeypatch.setattr(runner._run, "start_soon", lambda *args: kept.append(args))
+        runner.submit_nowait("a", gate)
+        await elsewhere(there)
+        assert submitting(runner) == 1
+        start_soon(*kept[0])
+        await settle_down()
+        assert submitting(runner) == 0
+        gate.open.set()
+    assert list(runner.slots) == ["a"]
+
+
 async def test_on_another_loop_when_the_runner_closes(elsewhere: Any) -> None:
     """It is turned away."""
     runner = ConcurrentTaskRunner(1, 0)
