@@ -287,6 +287,32 @@ async def test_a_holder_waits_for_what_makes_room() -> None:
         assert await admitted[0] == 1
 
 
+@pytest.mark.parametrize("how", ["turned away", "its key is taken"])
+async def test_what_was_kept_for_a_submit_that_leaves(how: str) -> None:
+    """A limit that was kept for it, as it needs another one, too, is for those who wait: at once."""
+    runner = ConcurrentTaskRunner(4, 2, limits={"db": 1, "net": 1})
+    async with anyio.create_task_group() as group, runner.start():
+        tasks = Submitters(runner, group)
+        await tasks.submit("has db", limits=["db"])
+        await tasks.submit("has net", limits=["net"])
+        await tasks.submit("net", "net, too", limits=["net"])
+        await tasks.submit("both", limits=["db", "net"], priority=1)
+        tasks.gates["has net"].open.set()
+        await settle_down()
+        assert running(runner) == ["has db"]
+        if how == "turned away":
+            group.start_soon(runner.drain)
+        else:
+            runner.reserve("both")
+            runner.cancel("both")
+            runner.cancel("net, too")
+        await settle_down()
+        assert running(runner) == ["has db", "net"]
+        assert set(tasks.errors) == {"both"}
+        for gate in tasks.gates.values():
+            gate.open.set()
+
+
 # The model ------------------------------------------------------------------------------------------
 
 

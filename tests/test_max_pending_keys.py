@@ -6,13 +6,14 @@ from typing import Any
 
 import anyio
 import pytest
+from outcome import Value
 
-from calls import fail, give, settle_down, start_in
-from creche import ConcurrentTaskRunner, KeyTaken, RunnerFull, State
+from calls import Gate, error_of, fail, give, settle_down, start_in
+from creche import CallCancelled, ConcurrentTaskRunner, KeyTaken, RunnerFull, State
 from creche._call import read_call
 from creche._submitting import begin, when_room
 from creche._waiting_room import Applicant
-from limiting import Submitters, limiter_of
+from limiting import Submitters, limiter_of, running
 
 pytestmark = pytest.mark.anyio
 
@@ -148,10 +149,10 @@ async def test_two_for_one_reserved_key() -> None:
         first.open.set()
         await settle_down()
         assert tasks.through == ["a", "r"]
-        assert isinstance(tasks.errors["r"], KeyTaken)
         assert reserved.state is State.RUNNING
-        tasks.gates["r"].open.set()
         runner.cancel("r")
+        await settle_down()
+        assert isinstance(tasks.errors["r"], KeyTaken)
 
 
 async def test_a_key_with_limits_is_taken_meanwhile(anyio_backend_name: str) -> None:
@@ -184,3 +185,158 @@ async def test_an_answer_that_comes_before_the_wait() -> None:
         assert isinstance(applicant, Applicant)
         await settle_down()
         assert await (await when_room(run, applicant)) == 2
+
+
+@pytest.mark.parametrize("pending", [0, 1])
+@pytest.mark.parametrize("how", ["settled", "reserved", "fresh"])
+async def test_a_key_that_is_there_costs_no_turn(how: str, pending: int) -> None:
+    """Whoever is first in line starts first, whatever its key needs, and no more wait than may."""
+    runner = ConcurrentTaskRunner(1, pending)
+    async with anyio.create_task_group() as group, runner.start():
+        tasks = Submitters(runner, group)
+        if how == "settled":
+            await runner.wait(runner.submit_nowait("first", give))
+        await tasks.submit(*["has the place", "has the room"][: 1 + pending])
+        if how == "reserved":
+            runner.reserve("first")
+        key = None if how == "fresh" else "first"
+        first = Gate()
+
+        async def submit() -> None:
+            assert await (await runner.submit(key, first, 2, on_collision="replace")) == 2
+
+        group.start_soon(submit)
+        await settle_down()
+        await tasks.submit("second")
+        if how == "fresh":
+            runner.reserve("Gate-1")
+        second = tasks.gates["second"]
+        for gate in list(tasks.gates.values())[: 1 + pending]:
+            assert first.begun == 0
+            gate.open.set()
+            await settle_down()
+            assert runner.statistics().pending <= pending
+        assert (first.begun, second.begun) == (1, 0)
+        first.open.set()
+        await settle_down()
+        assert second.begun == 1
+        second.open.set()
+        if how == "fresh":
+            runner.cancel("Gate-1")
+
+
+async def test_a_reserved_key_keeps_its_turn_among_limits(anyio_backend_name: str) -> None:
+    """What was borrowed for the call is the reserved slot's, and is given back with its end."""
+    limiter = limiter_of(anyio_backend_name, 1)
+    runner = ConcurrentTaskRunner(3, 1, limits={"gpu": limiter, "db": 1})
+    async with anyio.create_task_group() as group, runner.start():
+        tasks = Submitters(runner, group)
+        await tasks.submit("a", "b", "r", "c", limits=["gpu", "db"])
+        slot = runner.reserve("r")
+        tasks.gates["a"].open.set()
+        await settle_down()
+        assert tasks.through == ["a", "b", "r"]
+        tasks.gates["b"].open.set()
+        await settle_down()
+        assert running(runner) == ["r"]
+        assert slot.state is State.RUNNING
+        assert limiter.borrowed_tokens == 1
+        tasks.gates["r"].open.set()
+        await settle_down()
+        assert running(runner) == ["c"]
+        tasks.gates["c"].open.set()
+    assert limiter.borrowed_tokens == 0
+
+
+async def test_many_that_replace_each_other() -> None:
+    """Each takes the place of the one before, in order; none finds its key taken."""
+    runner = ConcurrentTaskRunner(1, 1)
+    through: list[int] = []
+    ended: dict[int, Any] = {}
+
+    async def submit(number: int) -> None:
+        slot = await runner.submit("key", give, number, on_collision="replace")
+        through.append(number)
+        ended[number] = await runner.wait(slot)
+
+    async with anyio.create_task_group() as group, runner.start():
+        tasks = Submitters(runner, group)
+        await tasks.submit("a", "b")
+        for number in range(4):
+            group.start_soon(submit, number)
+            await settle_down()
+        tasks.gates["a"].open.set()
+        await settle_down()
+        assert through == [0]
+        tasks.gates["b"].open.set()
+        await settle_down()
+        assert sorted(through) == [0, 1, 2, 3]
+    assert ended.pop(3) == Value(3)
+    assert all(isinstance(error_of(outcome), CallCancelled) for outcome in ended.values())
+
+
+async def test_a_replacement_takes_the_room_too() -> None:
+    """What it replaces makes no room for another: there are no more that wait than may."""
+    runner = ConcurrentTaskRunner(1, 1)
+    async with anyio.create_task_group() as group, runner.start():
+        tasks = Submitters(runner, group)
+        await tasks.submit("a", "b", "c")
+        second = runner.submit_nowait("b", give, 2, on_collision="replace")
+        await settle_down()
+        assert (runner.statistics().pending, runner.statistics().submitting) == (1, 1)
+        third = runner.submit_nowait("b", give, 3, on_collision="replace", after=["a"])
+        await settle_down()
+        assert tasks.through == ["a", "b", "c"]
+        for key in "ac":
+            tasks.gates[key].open.set()
+        assert await third == 3
+        assert second.state is State.CANCELLED
+
+
+@pytest.mark.parametrize("on_collision", ["raise", "join", "replace"])
+async def test_a_waiting_submit_does_not_take_the_key_of_a_replacement(on_collision: Any) -> None:
+    """The key is free between the call that was there and the next one, for that one only."""
+    runner = ConcurrentTaskRunner(1, 1)
+    async with anyio.create_task_group() as group, runner.start():
+        tasks = Submitters(runner, group)
+        await tasks.submit("a", "b")
+        await tasks.submit("key", on_collision=on_collision)
+        runner.submit_nowait("key", give, 1, after=["a"])
+        tasks.gates["a"].open.set()
+        await settle_down()
+        assert (running(runner), tasks.through) == (["b"], ["a", "b"])
+        assert runner.statistics().pending == 1
+        second = runner.submit_nowait("key", give, 2, on_collision="replace")
+        await settle_down()
+        assert runner.slots["key"] is second
+        tasks.gates["b"].open.set()
+        tasks.gates["key"].open.set()
+        assert await runner.wait(second) is not None
+        await settle_down()
+    if on_collision == "raise":
+        assert isinstance(tasks.errors["key"], KeyTaken)
+    else:
+        assert tasks.through == ["a", "b", "key"]
+    assert (runner.slots["key"] is second) == (on_collision != "replace")
+
+
+async def test_what_is_replaced_lets_another_of_its_key_start() -> None:
+    """A limit was kept for it; who needs that one only, and has waited longer, replaces the next one."""
+    runner = ConcurrentTaskRunner(4, 1, limits={"db": 1, "net": 1})
+    async with anyio.create_task_group() as group, runner.start():
+        tasks = Submitters(runner, group)
+        await tasks.submit("has db", "waits", limits=["db"])
+        await tasks.submit("has net", limits=["net"])
+        await tasks.submit("key", limits=["net"], on_collision="replace")
+        options: Any = {"limits": ["db", "net"], "priority": 1}
+        runner.submit_nowait("key", give, 1, after=["has net"], **options)
+        tasks.gates["has net"].open.set()
+        await settle_down()
+        assert running(runner) == ["has db"]
+        second = runner.submit_nowait("key", give, 2, on_collision="replace", **options)
+        assert second.state is State.CANCELLED
+        await settle_down()
+        assert running(runner) == ["has db", "key"]
+        for gate in tasks.gates.values():
+            gate.open.set()
+    assert tasks.errors == {}

@@ -91,25 +91,27 @@ class Board:
         if slot is None:
             slot = self.hang(Slot(key, self._home, call))
         elif call is not None and slot.reserved:
-            slot.fill(call)
-            self.reserved -= 1
+            self.fill(slot, call)
         else:
             raise KeyTaken(key, slot.state.name, joinable=call is not None)
         if call is not None and self.announcer.hears:
             self.tell("call_submitted", slot, call.place)
         return slot
 
-    def draft(self, key: Hashable, call: Call) -> Slot[Any]:
+    def draft(self, key: Hashable, call: Call, title: str | None = None) -> Slot[Any]:
         """Make a slot that does not hang here yet; see `hang`.
 
         Args:
             key: the key; `None` for one that is free now.
             call: the call.
+            title: what a free key is made from; `None` for the name of the call.
 
         Returns:
             the slot, pending.
         """
-        return Slot(self._fresh_key(name_of(call.fn)) if key is None else key, self._home, call)
+        if key is None:
+            key = self._fresh_key(name_of(call.fn)) if title is None else self.free_key(title)
+        return Slot(key, self._home, call)
 
     @protected
     def hang(self, slot: Slot[Any]) -> Slot[Any]:
@@ -124,6 +126,21 @@ class Board:
         self.slots[slot.key] = slot
         self.claimed += 1
         self.reserved += slot.reserved
+        return slot
+
+    @protected
+    def fill(self, slot: Slot[Any], call: Call) -> Slot[Any]:
+        """Give a reserved slot its call.
+
+        Args:
+            slot: reserved.
+            call: the call.
+
+        Returns:
+            the slot.
+        """
+        slot.fill(call)
+        self.reserved -= 1
         return slot
 
     def tell_submitted(self, slot: Slot[Any]) -> None:

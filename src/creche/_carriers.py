@@ -106,10 +106,11 @@ class Carriers:
 
     def fetch_all(self) -> None:
         """Much may have come free at once."""
-        while (work := self._next()) is not None:
-            self._dispatch(work)
-        if self._room is not None:
-            self._room.look()
+        while True:
+            while (work := self._next()) is not None:
+                self._dispatch(work)
+            if self._room is None or not self._room.look():
+                break
         self._pacer.look()
         self._look_for_stall()
 

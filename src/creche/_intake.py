@@ -99,8 +99,10 @@ class Intake:
 
     def turn_away(self) -> None:
         """Nobody waits to submit any longer: it is closed, or the run is halted."""
-        if self._room is not None:
-            self._room.turn_away(self._why_closed)
+        if self._room is None or not self._room.turn_away(self._why_closed):
+            return
+        if self._halting.halted is None:
+            self._carriers.fetch()  # what was kept for them may let others start
 
     def _why_closed(self, key: Hashable) -> RunnerClosed:
         halted = self._halting.halted
@@ -172,9 +174,9 @@ class Intake:
         key: Hashable,
         call: Call,
         on_collision: OnCollision,
-        again: Callable[[], Slot[Any]],
+        again: Callable[[], Slot[Any]] | None,
         *,
-        under: Hashable = None,
+        title: str | None = None,
     ) -> Applicant:
         """Let a call that there may be no room for stand in the queue; it may start at once.
 
@@ -182,15 +184,15 @@ class Intake:
             key: the key that it asks for; `None` for a fresh one.
             call: the call.
             on_collision: what to do when the key is taken by then.
-            again: submits the call, if its key is on the board by then in a way that takes that.
-            under: for a fresh key, a special one that is free now.
+            again: submits the call, if its key is another call's by then; `None` for a fresh one.
+            title: what a fresh key is made from; `None` for the name of the call.
 
         Returns:
             the applicant, answered already if the call has started.
         """
         assert self._room is not None
-        slot = self._board.draft(under if key is None else key, call)
-        applicant = Applicant(self._room, key, call, slot, on_collision, again)
+        slot = self._board.draft(key, call, title)
+        applicant = Applicant(self._room, key, call, slot, on_collision, again, title)
         self._room.take_in(applicant)
         self._enqueue(applicant.slot, call)
         return applicant

@@ -69,6 +69,11 @@ class Lane:
         """Take out what `first` has given."""
         return heappop(self._entries)[2]
 
+    def swap(self, slot: Slot[Any], other: Slot[Any]) -> None:
+        """A call of this lane has another slot by now."""
+        index = next(index for index, entry in enumerate(self._entries) if entry[2] is slot)
+        self._entries[index] = (*self._entries[index][:2], other)
+
     def withdraw(self) -> None:
         """A call of this lane was settled while it waited."""
         self._withdrawn += 1

@@ -206,6 +206,11 @@ class Gate:
         if self._bucket is not None:
             self._bucket.take(now)
 
+    def pass_on(self, holder: object, other: object) -> None:
+        """What has been borrowed for one is for another; nothing happens if nothing has been."""
+        if holder in self.holders:
+            self.holders[other] = self.holders.pop(holder)
+
     def give_back(self, holder: object) -> None:
         """A call has ended, or does not start after all; nothing happens if it holds nothing."""
         borrower = self.holders.pop(holder, None)

@@ -48,8 +48,8 @@ class Queue:
     Attributes:
         places: those of the calls that run, or are on their way to a carrier; `None` for no limit.
         gates: the named limits.
-        judge: asked before a call is handed out; it has been settled instead if that says no. `None`
-            to hand them all out.
+        judge: asked before a call is handed out: gives its slot, which may be another one by then; it
+            has been settled instead if that gives none. `None` to hand them all out.
         is_simple: whether all that a call may wait for is a place: what comes free then serves one.
         wakes_at: when `next` may have something that it did not have when last asked, though nothing
             else happens; infinity if it will not.
@@ -81,7 +81,7 @@ class Queue:
     ) -> None:
         self.places = None if max_workers is None else Places(max_workers)
         self.gates = gates
-        self.judge: Callable[[Slot[Any]], bool] | None = None
+        self.judge: Callable[[Slot[Any]], Slot[Any] | None] | None = None
         self.wakes_at = math.inf
         self._ageing = ageing
         self._bucket = None if rate is None else Bucket(rate)
@@ -170,8 +170,9 @@ class Queue:
                     self._withdrawn -= 1
                     continue
                 call.queued = False
-                if self.judge is None or self.judge(slot):
-                    return slot, call
+                judged = slot if self.judge is None else self.judge(slot)
+                if judged is not None:
+                    return judged, call
             if places is not None:
                 places.free()
             return None
@@ -239,6 +240,23 @@ class Queue:
         lane.first()
         if lane.has_moved:
             self._changed(lane)
+
+    def swap(self, slot: Slot[Any], other: Slot[Any]) -> None:
+        """The call of a slot has another slot by now, and keeps its turn.
+
+        Args:
+            slot: the former one; nothing happens if it is not in the queue.
+            other: the present one, pending.
+        """
+        call = other.pending_call
+        assert call is not None, other
+        if self._lanes is None:
+            if call.queued:
+                self._waiting[self._waiting.index(slot)] = other
+            return
+        for gate in call.wishes.gates:
+            gate.pass_on(slot, other)
+        self._lanes[call.wishes.gates].swap(slot, other)
 
     def in_order(self) -> list[Slot[Any]]:
         """The calls that wait, in the order in which they would run if each needed a place only."""
@@ -319,7 +337,7 @@ class Queue:
             lacking = lane.lacks(first, now)
             lane.asks = None if lacking else lane.borrow(first[2])
             if not lacking and lane.asks is None:
-                if self.judge is None or self.judge(first[2]):
+                if self.judge is None or self.judge(first[2]) is not None:
                     return self._start(lane, now)
                 self.end(first[2], lane.gates)  # of which it has borrowed
             for gate in lacking:

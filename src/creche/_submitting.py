@@ -11,6 +11,7 @@ Invariant: a submit that is refused, or given up while it waits, has left nothin
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -115,10 +116,7 @@ def begin_under(run: Run, title: str, call: Call) -> Slot[Any] | Applicant:
     if run.room is None or run.room.has_room:
         return run.intake.submit(run.board.free_key(title), call)
 
-    def again() -> Slot[Any]:
-        return run.intake.submit(run.board.free_key(title), call)
-
-    applicant = run.intake.apply(None, call, "raise", again, under=run.board.free_key(title))
+    applicant = run.intake.apply(None, call, "raise", None, title=title)
     return applicant.answer() if applicant.is_answered else applicant
 
 
@@ -227,6 +225,11 @@ def _submit(
 ) -> Slot[Any]:
     if on_collision == "join" and (there := to_join(run, key)) is not None:
         return there
-    replaced = run.make_way(key) if on_collision == "replace" else []
-    free = [*upstream, *replaced] if any_end else replaced
-    return run.intake.submit(key, call, [*upstream, *replaced], any_end=free)
+    if on_collision != "replace":
+        return run.intake.submit(key, call, upstream, any_end=upstream if any_end else ())
+    with nullcontext() if run.room is None else run.room.keep(key):
+        replaced = run.make_way(key)
+        free = [*upstream, *replaced] if any_end else replaced
+        slot = run.intake.submit(key, call, [*upstream, *replaced], any_end=free)
+    run.carriers.fetch()  # it may be held, and the one that it has replaced may have made room
+    return slot

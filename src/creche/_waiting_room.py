@@ -14,12 +14,12 @@ Until it has been admitted, its slot is on no board, and seen by nobody.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from typing import Any, final
 
 from ._board import Board
 from ._call import Call
-from ._errors import KeyTaken
 from ._options import OnCollision
 from ._queue import Queue
 from ._slot import Slot
@@ -32,8 +32,10 @@ class Applicant:
     Attributes:
         key: the key that it asks for; `None` for a fresh one.
         call: its call.
+        title: what a fresh key is made from; `None` for the name of the call.
         slot: that of the call, if it is admitted; a reserved one, if that was filled.
         on_collision: what to do when the key is taken by then.
+        again: submits the call, when its key was taken meanwhile; `None` for a fresh one.
         has_claimed: whether the slot is on the board, with the call.
     """
 
@@ -47,6 +49,7 @@ class Applicant:
         "key",
         "on_collision",
         "slot",
+        "title",
     )
 
     def __init__(
@@ -56,10 +59,12 @@ class Applicant:
         call: Call,
         slot: Slot[Any],
         on_collision: OnCollision,
-        again: Callable[[], Slot[Any]],
+        again: Callable[[], Slot[Any]] | None,
+        title: str | None = None,
     ) -> None:
         self._room = room
         self.key = key
+        self.title = title
         self.call = call
         self.slot = slot
         self.on_collision = on_collision
@@ -126,10 +131,13 @@ class WaitingRoom:
         self._queue = queue
         # In the order of arrival.
         self._applicants: dict[Slot[Any], Applicant] = {}
-        # Those whose key is on the board by now, in a way that takes another submit.
+        # Those whose key is another call's by now: what that means is for their submit to say.
         self._detours: deque[Applicant] = deque()
         # Those whose admission the instruments have not heard of yet.
         self._untold: deque[Slot[Any]] = deque()
+        # The key of a call that is being replaced right now; in a list, since it may be any.
+        self._replacing: list[Hashable] = []
+        self._is_looking = False
         queue.judge = self.judge
 
     def __len__(self) -> int:
@@ -145,7 +153,7 @@ class WaitingRoom:
         """A submit begins to wait; its call is about to be put into the queue."""
         self._applicants[applicant.slot] = applicant
 
-    def judge(self, slot: Slot[Any]) -> bool:
+    def judge(self, slot: Slot[Any]) -> Slot[Any] | None:
         """Admit the applicant of a slot, if there is one; for the queue, which is about to start it.
 
         Nothing of the user's is called from here; `look` sees to the rest.
@@ -154,38 +162,83 @@ class WaitingRoom:
             slot: of a call in the queue.
 
         Returns:
-            False when the call does not start, since its key was taken meanwhile.
+            the slot that the call has on the board, where it keeps its turn; `None` when it does not
+            start, since its key is another call's by now.
         """
         applicant = self._applicants.pop(slot, None)
         if applicant is None:
-            return True
-        there = self._board.look_up(slot.key)
-        if there is None:
-            self._board.hang(slot)
-            self._untold.append(slot)
-            applicant.has_claimed = True
-            applicant.reply(slot)
-            return True
-        self._void(applicant)
-        if there.reserved or applicant.key is None or applicant.on_collision == "replace":
+            return slot
+        hung = self._hang(applicant)
+        if hung is None:
+            self._void(applicant)
             self._detours.append(applicant)
-        elif applicant.on_collision == "join":
-            applicant.reply(there)
-        else:
-            applicant.reply(KeyTaken(slot.key, there.state.name))
-        return False
+            return None
+        if hung is not slot:
+            self._queue.swap(slot, hung)
+        self._untold.append(hung)
+        applicant.slot = hung
+        applicant.has_claimed = True
+        applicant.reply(hung)
+        return hung
 
-    def look(self) -> None:
-        """Admit whom there is room for, and tell of those who were admitted."""
-        while True:
-            if self._untold:
-                self._board.tell_submitted(self._untold.popleft())
-            elif self._detours:
-                self._submit_again(self._detours.popleft())
-            elif self._applicants and len(self._queue) - len(self._applicants) < self.max_pending:
-                self.judge(next(iter(self._applicants)))
-            else:
-                return
+    def _hang(self, applicant: Applicant) -> Slot[Any] | None:
+        board, draft = self._board, applicant.slot
+        there = board.look_up(draft.key)
+        if applicant.key is None:
+            return board.hang(draft if there is None else self._redraft(applicant))
+        if draft.key in self._replacing:
+            return None
+        if there is None:
+            return board.hang(draft)
+        if there.reserved:
+            return board.fill(there, applicant.call)
+        if there.done and applicant.on_collision == "replace":
+            board.set_aside(there)
+            return board.hang(draft)
+        return None
+
+    def _redraft(self, applicant: Applicant) -> Slot[Any]:
+        """A slot for an applicant, which does not hang yet; a fresh key is one that is free now."""
+        return self._board.draft(applicant.key, applicant.call, applicant.title)
+
+    def look(self) -> bool:
+        """Admit whom there is room for, and tell of those who were admitted.
+
+        Returns:
+            whether somebody has left the queue for that, who may have kept a limit from others.
+        """
+        has_left = False
+        if self._is_looking:  # whoever does goes on until there is nothing more to do
+            return has_left
+        self._is_looking = True
+        try:
+            while True:
+                if self._untold:
+                    self._board.tell_submitted(self._untold.popleft())
+                elif self._detours:
+                    has_left = True
+                    self._submit_again(self._detours.popleft())
+                elif self._applicants and len(self._queue) - len(self) < self.max_pending:
+                    self.judge(next(iter(self._applicants)))
+                else:
+                    return has_left
+        finally:
+            self._is_looking = False
+
+    @contextmanager
+    def keep(self, key: Hashable) -> Iterator[None]:
+        """Keep a key, and the room of the call under it, for the one that takes its place right now.
+
+        Args:
+            key: of a call that is about to end, and of the one that is about to be submitted.
+        """
+        before, self._is_looking = self._is_looking, True
+        self._replacing.append(key)
+        try:
+            yield
+        finally:
+            self._replacing.pop()
+            self._is_looking = before
 
     def leave(self, applicant: Applicant) -> None:
         """A submitter does not wait any longer: its call leaves the queue without a trace.
@@ -196,16 +249,21 @@ class WaitingRoom:
         if self._applicants.pop(applicant.slot, None) is not None:
             self._void(applicant)
 
-    def turn_away(self, why: Callable[[Hashable], BaseException]) -> None:
+    def turn_away(self, why: Callable[[Hashable], BaseException]) -> bool:
         """The intake is closed: nobody waits any longer.
 
         Args:
             why: the error for a key.
+
+        Returns:
+            whether somebody did.
         """
+        did = bool(self._applicants)
         while self._applicants:
             applicant = next(iter(self._applicants.values()))
             self.leave(applicant)
             applicant.reply(why(applicant.key))
+        return did
 
     def _void(self, applicant: Applicant) -> None:
         self._board.void(applicant.slot)
@@ -213,6 +271,7 @@ class WaitingRoom:
 
     @staticmethod
     def _submit_again(applicant: Applicant) -> None:
+        assert applicant.again is not None, applicant.key
         try:
             applicant.slot = applicant.again()
         except BaseException as exc:  # noqa: BLE001 - it is the submitter's
