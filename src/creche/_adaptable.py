@@ -11,7 +11,7 @@ Invariant: what a facade carries out are calls of this runner, with slots like a
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,7 +20,10 @@ from ._errors import RunnerFull
 from ._from_thread import FromThread
 from ._hosting import Run
 from ._keyed import KeyedTaskRunner
+from ._options import OnCollision
 from ._slot import Slot
+from ._submitting import begin, when_room
+from ._waiting_room import Applicant
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
@@ -64,12 +67,32 @@ class AdaptableTaskRunner(KeyedTaskRunner):
         call: Callable[..., Any],
         *args: object,
         **options: Any,  # noqa: ANN401 - those of `submit_nowait`
-    ) -> Slot[Any] | None:
-        """Submit for another thread, on that of the loop; `None` if it has to wait, in a task."""
+    ) -> Slot[Any] | Applicant | None:
+        """Submit for another thread, on that of the loop.
+
+        Returns:
+            the slot; an applicant, if it has to wait for room; `None` if it has to wait otherwise.
+        """
         try:
             return self.submit_nowait(key, call, *args, **options)
         except RunnerFull:
-            return None
+            return self._apply(key, call, args, **options)
+
+    def _apply(
+        self,
+        key: Hashable,
+        call: Callable[..., Any],
+        args: tuple[object, ...],
+        *,
+        on_collision: OnCollision = "raise",
+        timeout: float | None = None,
+        priority: float = 0,
+        limits: Iterable[str] = (),
+        after: Iterable[Hashable | Slot[Any]] = (),
+        after_any_end: bool = False,
+    ) -> Slot[Any] | Applicant:
+        run, work = self._prepare(key, call, args, on_collision, timeout, priority, limits)
+        return begin(run, key, work, on_collision, after, any_end=after_any_end)
 
     def _from_afar(
         self,
@@ -80,9 +103,11 @@ class AdaptableTaskRunner(KeyedTaskRunner):
         options: dict[str, Any],
     ) -> Submission:
         """A submission that is made in another thread than that of the run's loop."""
-        submit: Any = self.submit
-        return Submission(
-            run,
-            partial(self._submit_at_home, key, call, *args, **options),
-            partial(submit, key, call, *args, **options),
-        )
+
+        async def go_on(applicant: Applicant | None) -> Slot[Any]:
+            submit: Any = self.submit
+            if applicant is None:
+                return await submit(key, call, *args, **options)  # type: ignore[no-any-return]
+            return await when_room(run, applicant)
+
+        return Submission(run, partial(self._submit_at_home, key, call, *args, **options), go_on)

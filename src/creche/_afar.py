@@ -2,9 +2,9 @@
 
 What it is for: a task of another loop, or a thread without one, hands its submission over. It is judged
 on the thread of the runner's loop, as one that is made there; what it gives or raises comes back. One
-that has to wait goes on in a task of the run.
+that has to wait has its turn from then on, and goes on in a task of the run.
 
-What it does not know: what a submission is to a runner, or why it has to wait.
+What it does not know: what a submission is to a runner, or how it waits.
 
 Invariant: a submission that was handed over is answered: by a slot, by what it raised, or by
 `RunnerClosed`; unless its submitter was cancelled before it was judged: then it is not made.
@@ -27,7 +27,9 @@ from ._hosting import Run
 from ._lending import IN_THREAD
 from ._portal import Errand
 from ._slot import Slot
+from ._submitting import give_up
 from ._waiting import FromAfar
+from ._waiting_room import Applicant
 
 
 def context_of_submitter() -> Context:
@@ -44,19 +46,21 @@ class Submission:
     def __init__(
         self,
         run: Run,
-        attempt: Callable[[], Slot[Any] | None],
-        whole: Callable[[], Awaitable[Slot[Any]]],
+        attempt: Callable[[], Slot[Any] | Applicant | None],
+        whole: Callable[[Applicant | None], Awaitable[Slot[Any]]],
     ) -> None:
         """Prepare it; in the submitter's thread.
 
         Args:
             run: to which.
-            attempt: makes it at once, on the thread of the run's loop; gives `None` if it has to wait.
-            whole: makes it, in a task of the run's loop.
+            attempt: makes it at once, on the thread of the run's loop; gives an applicant if there is no
+                room, `None` if it has to wait for something else.
+            whole: goes on with what that gave, in a task of the run's loop.
         """
         self._run = run
         self._attempt = attempt
         self._whole = whole
+        self._applicant: Applicant | None = None
         self._context = context_of_submitter()
         self._scope: Scope | None = None
 
@@ -115,10 +119,11 @@ class Submission:
         return self._context.run(self._judge)
 
     def _judge(self) -> Slot[Any] | Errand:
-        slot = self._attempt()
-        if slot is not None:
-            return slot
+        begun = self._attempt()
+        if isinstance(begun, Slot):
+            return begun
         self._run.intake.check(None)
+        self._applicant = begun
         errand = self._run.home.portal.open()
         errand.when_taken_back = partial(self._run.hand_over, self._give_up)
         self._run.start_soon(self._context.copy(), self._go_on, errand, "creche submission")
@@ -131,7 +136,10 @@ class Submission:
 
     async def _go_on(self, errand: Errand) -> None:
         """In a task of the run: make the submission, which may have to wait."""
+        applicant = self._applicant
         if not errand.is_open:
+            if applicant is not None:
+                give_up(self._run, applicant)
             return
         self._run.backend.join_lineage(())  # not that of the submitter
         scope = self._scope = self._run.backend.open_scope()
@@ -140,7 +148,7 @@ class Submission:
         try:
             with scope:
                 try:
-                    slot = await self._whole()
+                    slot = await self._whole(applicant)
                     answer = Value(slot)
                 except Exception as exc:  # noqa: BLE001 - raised where it was submitted
                     answer = Error(exc)
@@ -149,4 +157,4 @@ class Submission:
                 # Taken back in the moment in which it was made.
                 self._run.cancel(slot, "outer", "its submit was cancelled")
             self._scope = None
-            del self, errand, slot, answer  # an exception leads back to this frame
+            del self, errand, applicant, slot, answer  # an exception leads back to this frame

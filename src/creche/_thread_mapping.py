@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar, final
 
 from ._afar import Submission, context_of_submitter
-from ._call import Wishes, read_call
+from ._call import Call, Wishes, read_call
 from ._errors import RunnerClosed
 from ._hosting import Run
 from ._slot import Slot
@@ -107,33 +107,26 @@ class ThreadMapping(Generic[Item, T]):
         key = None if self._key is None else self._key(item)
         call = context_of_submitter().run(read_call, self._fn, (item,))
         call.wishes = self._wishes
-        begin_it = partial(begin, self._run, key, call)
-        submission = Submission(
-            self._run,
-            partial(self._check_in_now, begin_it),
-            partial(self._check_in, begin_it),
-        )
+        submission = Submission(self._run, partial(self._check_in, key, call), self._when_room)
         with suppress(_FailedMeanwhileError):
             submission.from_thread()
 
-    def _check_in_now(self, begin_it: Callable[[], Slot[Any] | Applicant]) -> Slot[Any] | None:
-        """On the run's loop: submit, unless there is no room."""
-        begun = begin_it()
-        if isinstance(begun, Applicant):
-            give_up(self._run, begun)
-            return None
-        return self._listen(begun)
-
-    async def _check_in(self, begin_it: Callable[[], Slot[Any] | Applicant]) -> Slot[Any]:
-        """On the run's loop: submit, and wait for room; but not when a call of this map has failed."""
-        begun = begin_it()
+    def _check_in(self, key: Hashable, call: Call) -> Slot[Any] | Applicant:
+        """On the run's loop: submit, or apply for room."""
+        begun = begin(self._run, key, call)
         if isinstance(begun, Applicant):
             self._applicant = begun
-            try:
-                begun = await when_room(self._run, begun)
-            finally:
-                self._applicant = None
+            return begun
         return self._listen(begun)
+
+    async def _when_room(self, applicant: Applicant | None) -> Slot[Any]:
+        """On the run's loop: wait for room; but not when a call of this map has failed."""
+        assert applicant is not None
+        try:
+            slot = await when_room(self._run, applicant)
+        finally:
+            self._applicant = None
+        return self._listen(slot)
 
     def _listen(self, slot: Slot[Any]) -> Slot[Any]:
         self._open[slot] = len(self._results)
