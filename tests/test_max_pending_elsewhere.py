@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -52,6 +53,44 @@ async def test_on_another_loop(elsewhere: Any) -> None:
         await until(lambda: len(got) == 2)
     assert got == [2, True]
     assert list(runner.slots) == ["a", "b", "c"]
+
+
+async def test_in_the_order_of_asking(elsewhere: Any) -> None:
+    """Those who have asked while the home loop was blocked have their turns, before who comes later."""
+    runner = ConcurrentTaskRunner(1, 0)
+    gate = Gate()
+    order: list[int] = []
+    begun, blocked = threading.Event(), threading.Event()
+
+    async def note(number: int) -> None:
+        order.append(number)
+
+    async with anyio.create_task_group() as group, runner.start():
+        assert runner._run is not None
+        asked = runner._run.home.portal._under_way
+
+        async def submit(number: int) -> None:
+            await runner.submit(number, note, number)
+
+        async def there() -> None:
+            begun.set()
+            await until(blocked.is_set)
+            async with anyio.create_task_group() as others:
+                for number in range(8):
+                    while len(asked) < number:  # noqa: ASYNC110 - nothing here is told of it
+                        await anyio.sleep(0.001)
+                    others.start_soon(submit, number)
+
+        runner.submit_nowait("first", gate)
+        group.start_soon(elsewhere, there)
+        await until(begun.is_set)
+        blocked.set()
+        while len(asked) < 8:
+            time.sleep(0.001)  # noqa: ASYNC251 - it is to be blocked
+        await until(lambda: submitting(runner) == 8)
+        gate.open.set()
+        await submit(8)
+    assert order == list(range(9))
 
 
 async def test_taken_back_at_once(elsewhere: Any, monkeypatch: pytest.MonkeyPatch) -> None:

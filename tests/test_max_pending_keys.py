@@ -318,3 +318,25 @@ async def test_a_waiting_submit_does_not_take_the_key_of_a_replacement(on_collis
     else:
         assert tasks.through == ["a", "b", "key"]
     assert (runner.slots["key"] is second) == (on_collision != "replace")
+
+
+async def test_what_is_replaced_lets_another_of_its_key_start() -> None:
+    """A limit was kept for it; who needs that one only, and has waited longer, replaces the next one."""
+    runner = ConcurrentTaskRunner(4, 1, limits={"db": 1, "net": 1})
+    async with anyio.create_task_group() as group, runner.start():
+        tasks = Submitters(runner, group)
+        await tasks.submit("has db", "waits", limits=["db"])
+        await tasks.submit("has net", limits=["net"])
+        await tasks.submit("key", limits=["net"], on_collision="replace")
+        options: Any = {"limits": ["db", "net"], "priority": 1}
+        runner.submit_nowait("key", give, 1, after=["has net"], **options)
+        tasks.gates["has net"].open.set()
+        await settle_down()
+        assert running(runner) == ["has db"]
+        second = runner.submit_nowait("key", give, 2, on_collision="replace", **options)
+        assert second.state is State.CANCELLED
+        await settle_down()
+        assert running(runner) == ["has db", "key"]
+        for gate in tasks.gates.values():
+            gate.open.set()
+    assert tasks.errors == {}

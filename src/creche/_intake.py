@@ -187,7 +187,7 @@ class Intake:
         key: Hashable,
         call: Call,
         on_collision: OnCollision,
-        again: Callable[[], Slot[Any]],
+        again: Callable[[], Slot[Any]] | None,
         *,
         title: str | None = None,
     ) -> Applicant:
@@ -197,7 +197,7 @@ class Intake:
             key: the key that it asks for; `None` for a fresh one.
             call: the call.
             on_collision: what to do when the key is taken by then.
-            again: submits the call, if its key is another call's by then.
+            again: submits the call, if its key is another call's by then; `None` for a fresh one.
             title: what a fresh key is made from; `None` for the name of the call.
 
         Returns:

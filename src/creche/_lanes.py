@@ -71,10 +71,8 @@ class Lane:
 
     def swap(self, slot: Slot[Any], other: Slot[Any]) -> None:
         """A call of this lane has another slot by now."""
-        for index, entry in enumerate(self._entries):
-            if entry[2] is slot:
-                self._entries[index] = (*entry[:2], other)
-                return
+        index = next(index for index, entry in enumerate(self._entries) if entry[2] is slot)
+        self._entries[index] = (*self._entries[index][:2], other)
 
     def withdraw(self) -> None:
         """A call of this lane was settled while it waited."""

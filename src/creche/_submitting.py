@@ -118,10 +118,7 @@ def begin_under(run: Run, title: str, call: Call) -> Slot[Any] | Applicant:
     if run.room is None or run.room.has_room:
         return run.intake.submit(run.board.free_key(title), call)
 
-    def again() -> Slot[Any]:
-        return run.intake.submit(run.board.free_key(title), call)
-
-    applicant = run.intake.apply(None, call, "raise", again, title=title)
+    applicant = run.intake.apply(None, call, "raise", None, title=title)
     return applicant.answer() if applicant.is_answered else applicant
 
 

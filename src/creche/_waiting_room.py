@@ -36,7 +36,7 @@ class Applicant:
         title: what a fresh key is made from; `None` for the name of the call.
         slot: that of the call, if it is admitted; a reserved one, if that was filled.
         on_collision: what to do when the key is taken by then.
-        again: submits the call, when its key was taken meanwhile.
+        again: submits the call, when its key was taken meanwhile; `None` for a fresh one.
         has_claimed: whether the slot is on the board, with the call.
     """
 
@@ -60,7 +60,7 @@ class Applicant:
         call: Call,
         slot: Slot[Any],
         on_collision: OnCollision,
-        again: Callable[[], Slot[Any]],
+        again: Callable[[], Slot[Any]] | None,
         title: str | None = None,
     ) -> None:
         self._room = room
@@ -276,6 +276,7 @@ class WaitingRoom:
 
     @staticmethod
     def _submit_again(applicant: Applicant) -> None:
+        assert applicant.again is not None, applicant.key
         try:
             applicant.slot = applicant.again()
         except BaseException as exc:  # noqa: BLE001 - it is the submitter's
