@@ -55,8 +55,9 @@ nox.options.default_venv_backend = "venv"
 nox.options.reuse_venv = "yes"
 nox.options.sessions = ["everything"]
 
-# Beside the tests on the first Python, which take as long with the slow ones.
-BESIDE = ["lint", "types", "docs", "lowest", *(["others"] if PYTHONS[1:] else [])]
+# Two lanes that take as long as each other, with three Pythons.
+HERE = ["lint", "types", "docs", "tests"]
+BESIDE = ["lowest", *(["others"] if PYTHONS[1:] else [])]
 
 
 def group(name: str) -> list[str]:
@@ -71,7 +72,7 @@ def everything(session: nox.Session) -> None:
     with tempfile.TemporaryFile("w+") as said:
         other = subprocess.Popen([*command, *BESIDE], cwd=ROOT, stdout=said, stderr=subprocess.STDOUT)  # noqa: S603 - ourselves
         try:
-            session.run(*command, "tests", external=True)
+            session.run(*command, *HERE, external=True)
         except BaseException:
             other.terminate()
             raise
