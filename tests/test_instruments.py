@@ -191,6 +191,7 @@ async def test_a_cause_is_told_before_what_follows() -> None:
             super().call_finished(event)
             if event.key == "a":
                 runner.cancel("z")
+                runner.cancel("held")
 
     recorder = Meddler()
     runner = ConcurrentTaskRunner(instruments=[recorder])
@@ -198,6 +199,8 @@ async def test_a_cause_is_told_before_what_follows() -> None:
         runner.submit_nowait("a", fail)
         runner.reserve("z")
         runner.submit_nowait("after z", give, after=["z"])
+        runner.submit_nowait("held", give, after=["z"])
+        runner.submit_nowait("after held", give, after=["held"])
         for before, key in ("ab", "bc", "cd"):
             runner.submit_nowait(key, give, after=[before])
         runner.submit_nowait("z", forever)
@@ -206,3 +209,4 @@ async def test_a_cause_is_told_before_what_follows() -> None:
     assert finished[0] == "a"
     assert [key for key in finished if key in "abcd"] == list("abcd")
     assert finished.index("z") < finished.index("after z")
+    assert finished.index("held") < finished.index("after held")

@@ -340,3 +340,21 @@ async def test_what_is_replaced_lets_another_of_its_key_start() -> None:
         for gate in tasks.gates.values():
             gate.open.set()
     assert tasks.errors == {}
+
+
+async def test_a_reserved_key_with_a_limiter(anyio_backend_name: str) -> None:
+    """What was borrowed for its call goes with the call to the reserved slot, and is given back."""
+    limiter = limiter_of(anyio_backend_name, 1)
+    runner = ConcurrentTaskRunner(3, 0, limits={"gpu": limiter})
+    async with anyio.create_task_group() as group, runner.start():
+        tasks = Submitters(runner, group)
+        reserved = runner.reserve("r")
+        await tasks.submit("a", "r", limits=["gpu"])
+        assert reserved.reserved
+        tasks.gates["a"].open.set()
+        await settle_down()
+        assert reserved.state is State.RUNNING
+        assert limiter.borrowed_tokens == 1
+        tasks.gates["r"].open.set()
+    assert reserved.state is State.COMPLETED
+    assert limiter.borrowed_tokens == 0

@@ -150,8 +150,7 @@ class Carrier:
             what still is, outside.
         """
         scope, self.kept = self.kept, None
-        if scope is None:
-            return raised
+        assert scope is not None, self
         try:
             swallowed = scope.__exit__(type(raised) if raised else None, raised, None)
         except BaseException as exc:  # noqa: BLE001 - handed on

@@ -219,8 +219,8 @@ class Carriers:
                 del CARRIED[carrier.task]
             else:
                 CARRIED[carrier.task] = outer
-            if self._waits.pop(carrier.task) != _NO_WAIT:
-                self._busy += 1  # its thread was left to itself, and waits for ever
+            # Else its thread was left to itself, and waits for ever.
+            self._busy += self._waits.pop(carrier.task) != _NO_WAIT
             del slot, call  # see Performer.perform
             if nested:
                 self._waits[carrier.task] = _NO_WAIT
