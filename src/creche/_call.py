@@ -51,11 +51,12 @@ class Call:
     Attributes:
         wishes: of the submitter.
         queued: whether it waits in the queue.
-        needs_place: whether it occupies a place, where those are limited.
+        taken: whether it was taken from the queue, to be carried out.
+        places: of which one is taken for it; `None` if it has none, or none are counted.
         after: while it is held: what has not ended yet of that which it is to run after.
     """
 
-    __slots__ = ("after", "args", "context", "fn", "is_async", "needs_place", "queued", "wishes")
+    __slots__ = ("after", "args", "context", "fn", "is_async", "places", "queued", "taken", "wishes")
 
     def __init__(self, fn: Callable[..., Any], args: tuple[Any, ...], *, is_async: bool) -> None:
         self.fn: Callable[..., Any] = fn
@@ -64,7 +65,8 @@ class Call:
         self.is_async: bool = is_async
         self.queued: bool = False
         self.after: tuple[Any, ...] = ()
-        self.needs_place: bool = True
+        self.taken: bool = False
+        self.places: Any = None
         self.wishes: Wishes = NO_WISHES
 
     @property

@@ -171,8 +171,13 @@ class Carriers:
         """
         places = self._queue.places
         if places is None and number is not None:
-            # Calls run that have none: those on the loop get one each now.
+            # Calls run that have none, or are on their way: those on the loop get one each now.
             places = self._queue.places = Places(number)
+            for slot in self._board.open_slots():
+                call = slot.pending_call
+                if call is not None and call.taken:
+                    places.taken += 1
+                    call.places = places
             for carrier in CARRIED.values():
                 if carrier.lender is self and not carrier.lends:
                     carrier.join(places)
@@ -242,7 +247,6 @@ class Carriers:
 
     def start_at_once(self, slot: Slot[Any], call: Call) -> None:
         """Carry a call out whether there is a place or not: somebody who has one waits for it."""
-        call.needs_place = False
         self._busy += 1
         self.live += 1
         if self._growth is not None:
@@ -254,10 +258,8 @@ class Carriers:
         """The body of a carrier's task."""
         backend, performer, halting = self._backend, self._performer, self._halting
         task = backend.current_task()
-        carrier = CARRIED[task] = Carrier(task, self)
-        self._waits[task] = _NO_WAIT
+        carrier = Carrier(task, self)
         backend.join_lineage(self._lineage)
-        places = self._queue.places
         streak = 0
         growth = self._growth
         since = 0
@@ -266,9 +268,10 @@ class Carriers:
                 slot, call = work
                 if growth is not None:
                     since = growth.begin()
-                if places is not None and call.needs_place:
-                    carrier.occupy(places)
+                if call.places is not None:
+                    carrier.occupy(call.places)
                 onward = None
+                CARRIED[task], self._waits[task] = carrier, _NO_WAIT
                 try:
                     if backend.is_cut():
                         halting.note_cancelled()
@@ -289,9 +292,9 @@ class Carriers:
                     self._busy -= 1
                     if growth is not None:
                         growth.end(since)
-                    if self._waits[task] != _NO_WAIT:
-                        self._waits[task] = _NO_WAIT
-                        self._busy += 1  # its thread was left to itself, and waits for ever
+                    del CARRIED[task]
+                    # Else its thread was left to itself, and waits for ever.
+                    self._busy += self._waits.pop(task) != _NO_WAIT
                 if onward is not None:
                     try:
                         raise onward
@@ -304,7 +307,6 @@ class Carriers:
         finally:
             if carrier.kept is not None:
                 carrier.leave_kept(sys.exception())
-            del CARRIED[task], self._waits[task]
             self.live -= 1
             if self._halting.halted is None:
                 self.fetch()
@@ -322,14 +324,11 @@ class Carriers:
             if switched or streak % _YIELD_EVERY == 0:
                 await backend.shielded_checkpoint()
         elif self._halting.halted is None and not self._leaving and self._keeps_idle:
-            task = carrier.task
             self._idle[carrier] = None
-            del CARRIED[task], self._waits[task]
             try:
                 await backend.park(carrier)
             finally:
                 self._idle.pop(carrier, None)
-                CARRIED[task], self._waits[task] = carrier, _NO_WAIT
             work, carrier.handed = carrier.handed, None
         return work
 

@@ -55,7 +55,8 @@ async def park(backend: Backend, place: Parkable, seconds: float | None) -> None
         place: what to wait for.
         seconds: how long at most; `None` for no limit. It is not the limit of getting the place back.
     """
-    callers = [caller for caller in callers_here(backend) if caller.lends]
+    # Also those who have no place: it may be given to them, by a limit that is set while they wait.
+    callers = callers_here(backend)
     if not callers:
         await _park(backend, place, seconds)
         return

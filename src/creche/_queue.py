@@ -169,7 +169,7 @@ class Queue:
                 if call is None:
                     self._withdrawn -= 1
                     continue
-                call.queued = False
+                call.queued, call.taken, call.places = False, True, places
                 judged = slot if self.judge is None else self.judge(slot)
                 if judged is not None:
                     return judged, call
@@ -197,7 +197,7 @@ class Queue:
             self._bucket.take(now)
         call = slot.pending_call
         assert call is not None, slot
-        call.queued = False
+        call.queued, call.taken, call.places = False, True, places
         return slot, call
 
     def end(self, slot: Slot[Any], gates: Iterable[Gate]) -> None:
