@@ -141,8 +141,6 @@ class Carriers:
         try:
             while self._halting.halted is None and len(self._queue):
                 await backend.shielded_checkpoint()
-                if backend.current_effective_deadline() == -math.inf:
-                    self._halting.note_cancelled()
                 for _ in range(growth.count_pass()):
                     work = self._next()
                     if work is None:
