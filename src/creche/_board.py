@@ -28,6 +28,8 @@ from ._states import Origin, State
 # How many failures that nobody read are remembered once their slots have left the board.
 _REMEMBERED = 100
 
+_COMPLETED = State.COMPLETED
+
 
 @final
 class Board:
@@ -36,6 +38,7 @@ class Board:
     Attributes:
         slots: every slot by its key, in the order of claiming.
         announcer: who is told.
+        home: of the slots.
         counts: how many calls have ended in each final state, forgotten ones included.
         claimed: how many keys were ever claimed.
         reserved: how many of them are reserved, and not filled or settled yet.
@@ -64,7 +67,7 @@ class Board:
         self.when_told: Callable[[], object] = lambda: None
         self.unread: dict[object, tuple[Hashable, Slot[Any] | None]] = {}
         self.unread_forgotten = 0
-        self._home = home
+        self.home = home
         self._now = now
         self._retain = retain
         self._fresh = itertools.count(1)
@@ -89,7 +92,7 @@ class Board:
             key = self._fresh_key("reserved" if call is None else name_of(call.fn))
         slot = self.look_up(key)
         if slot is None:
-            slot = self.hang(Slot(key, self._home, call))
+            slot = self.hang(Slot(key, self.home, call))
         elif call is not None and slot.reserved:
             self.fill(slot, call)
         else:
@@ -111,7 +114,7 @@ class Board:
         """
         if key is None:
             key = self._fresh_key(name_of(call.fn)) if title is None else self.free_key(title)
-        return Slot(key, self._home, call)
+        return Slot(key, self.home, call)
 
     @protected
     def hang(self, slot: Slot[Any]) -> Slot[Any]:
@@ -243,6 +246,30 @@ class Board:
         for fn in callbacks:
             self.announcer.call_back(fn, slot)
 
+    @protected
+    def complete(self, slot: Slot[Any], value: object) -> bool:
+        """Settle the slot of a call that has returned, while nobody listens; `settle` for the hot path.
+
+        Args:
+            slot: a running slot of this board.
+            value: what the call returned.
+
+        Returns:
+            whether nobody was woken or called back, so that nothing can have happened since.
+        """
+        callbacks = slot.complete(value)
+        self.counts[_COMPLETED] += 1
+        self.running -= 1
+        if not self._retain:
+            self.discard(slot)
+        if self._aside:
+            self._aside.pop(slot, None)
+        if callbacks is None:
+            return True
+        for fn in callbacks:
+            self.announcer.call_back(fn, slot)
+        return False
+
     def _write_and_tell(
         self,
         slot: Slot[Any],
@@ -333,6 +360,8 @@ class Board:
 
     def open_slots(self) -> list[Slot[Any]]:
         """Every slot that is not settled, in the order of claiming."""
+        if self.claimed == sum(self.counts.values()):
+            return []
         return [slot for slot in (*self._aside, *self.slots.values()) if not slot.done]
 
     def lose_reservations(self, why: str) -> None:

@@ -25,11 +25,11 @@ from typing import Any, final
 from ._backend import Backend, Nursery
 from ._board import Board
 from ._call import Call
-from ._carrier import CARRIED, Carrier
+from ._carrier import CARRIED, Carrier, with_outer
 from ._growth import BASE, Growth
 from ._guests import Guests
 from ._halting import Guest, Halting
-from ._ki import protected
+from ._ki import openly, protected
 from ._pacing import Pacer
 from ._performing import Performer
 from ._places import Places
@@ -38,15 +38,12 @@ from ._slot import Slot
 from ._waiting_room import WaitingRoom
 
 # A carrier that is given call after call lets the others run at least this often. Arbitrary.
-_YIELD_EVERY = 16
+_YIELD_EVERY = 32
 
 _TASK_NAME = "creche carrier"
 
 # How many carriers wait idle at most, in a run without a limit: each keeps some kilobytes. Arbitrary.
 _KEPT = 64
-
-# The "deadline" of a call that does not wait for another.
-_NO_WAIT = -math.inf
 
 Work = tuple[Slot[Any], Call]
 
@@ -80,21 +77,21 @@ class Carriers:
         self._halting = halting
         self._performer = performer
         # A submit that may be refused for want of room must know whether its call starts at once.
-        self._growth = Growth() if backend.reuses_tasks and room is None else None
+        self._growth = Growth() if room is None else None
         self._room = room
         self._when_drained = when_drained
         self._when_stalled = when_stalled
         # Used as a stack: the one that was busy last is the one whose stack is warm.
         self._idle: dict[Carrier, None] = {}
-        # The tasks that carry out a call now, each with the deadline of its wait for another call, if
-        # it waits so; and how many calls have a place and do not wait.
+        # The tasks whose calls wait for other calls, each with the deadline of its wait; and how many
+        # calls have a carrier, or are on their way to one, and do not wait.
         self._waits: dict[object, float] = {}
         self._busy = 0
         self._leaving = False
         # The deadline of the host at the exit: a call that waits with an earlier one will wake up by it.
         self._deadline = math.inf
         self._guests = Guests(backend, nursery, halting, self._look_for_drained)
-        self._lineage = backend.lineage()
+        self._lineage = backend.ancestry()
         self._pacer = Pacer(backend, nursery, queue, halting, self.fetch, self._look_for_end)
 
     @property
@@ -108,7 +105,15 @@ class Carriers:
         if not queue.is_simple:
             self.fetch_all()
             return
-        if queue.places is None and self._growth is not None and not self._may_start(self._growth):
+        growth = self._growth
+        if queue.places is not None:
+            if not queue.places.has_free:
+                return
+        elif growth is not None and not self._idle and growth.young >= BASE and self._busy >= BASE:
+            # It has a carrier soon, one that is free by then, or if need be one of its own.
+            if not growth.is_watched and len(queue):
+                growth.is_watched = True
+                self._backend.start_soon(self._nursery, copy_context(), self._grow, growth, _TASK_NAME)
             return
         if (work := self._next()) is not None:
             self._dispatch(work)
@@ -124,15 +129,6 @@ class Carriers:
                 break
         self._pacer.look()
         self._look_for_stall()
-
-    def _may_start(self, growth: Growth) -> bool:
-        """Whether a queued call may have a carrier at once; if not, it has one soon, if need be."""
-        if self._idle or growth.young < BASE or self._busy < BASE:
-            return True
-        if not growth.is_watched and len(self._queue):
-            growth.is_watched = True
-            self._backend.start_soon(self._nursery, copy_context(), self._grow, growth, _TASK_NAME)
-        return False
 
     @protected
     async def _grow(self, growth: Growth) -> None:
@@ -155,10 +151,10 @@ class Carriers:
         while self._idle:
             carrier, _ = self._idle.popitem()
             if carrier.is_idle:
-                # It takes effect with the carrier's next step, which is the one that `hand` causes.
-                self._backend.set_context(carrier.task, context)
-                carrier.hand(work)
-                return
+                if self._backend.take_up(carrier.task, carrier.mark, context):
+                    carrier.hand(work)
+                    return
+                carrier.hand(None)
         self.live += 1
         self._backend.start_soon(self._nursery, context, self._carry, work, _TASK_NAME)
 
@@ -177,7 +173,7 @@ class Carriers:
                     places.taken += 1
                     call.places = places
             for carrier in CARRIED.values():
-                if carrier.lender is self and not carrier.lends:
+                if carrier.lender is self and carrier.is_busy and not carrier.lends:
                     carrier.join(places)
         elif places is not None:
             places.resize(number)
@@ -196,8 +192,12 @@ class Carriers:
 
     def note_wait(self, task: object, deadline: float | None) -> None:
         """A task that carries out a call waits for a slot until then at most; `None`: it has ended."""
-        self._waits[task] = _NO_WAIT if deadline is None else deadline
-        self._busy += 1 if deadline is None else -1
+        if deadline is not None:
+            self._waits[task] = deadline
+            self._busy -= 1
+        else:
+            del self._waits[task]
+            self._busy += 1
         self._look_for_stall()
 
     @protected
@@ -207,27 +207,28 @@ class Carriers:
         A guest: the nursery neither waits for it nor cancels it, so that both are seen to here.
         """
         carrier = Carrier(self._backend.current_task(), self)
-        call.context.run(self._backend.join_lineage, self._lineage)
+        outer = carrier.outer = CARRIED.get(carrier.task)
         # A call that another one submits is carried out in the very task of that one.
-        nested = carrier.task in self._waits
+        nested = any(one.lender is self for one in with_outer(outer))
         self._busy -= nested
         self.hold_open(carrier)
-        outer = carrier.outer = CARRIED.get(carrier.task)
         CARRIED[carrier.task] = carrier
-        self._waits[carrier.task] = _NO_WAIT
+        carrier.is_busy = True
+        enlist = self._backend.enlist
+        enlisted = None if enlist is None else call.context.run(enlist, self._lineage)
         try:
             return await self._performer.perform(slot, call, carrier, in_own_task=False)
         finally:
+            if enlisted is not None:
+                enlisted.clear()
             if outer is None:
                 del CARRIED[carrier.task]
             else:
                 CARRIED[carrier.task] = outer
             # Else its thread was left to itself, and waits for ever.
-            self._busy += self._waits.pop(carrier.task) != _NO_WAIT
+            self._busy += self._waits.pop(carrier.task, None) is not None
             del slot, call  # see Performer.perform
-            if nested:
-                self._waits[carrier.task] = _NO_WAIT
-                self._busy += 1
+            self._busy += nested
             self.let_go(carrier)
 
     def hold_open(self, guest: Guest) -> None:
@@ -248,87 +249,186 @@ class Carriers:
         self._busy += 1
         self.live += 1
         if self._growth is not None:
-            self._growth.coming += 1
+            self._growth.come()
         self._backend.start_soon(self._nursery, call.context, self._carry, (slot, call), _TASK_NAME)
 
     @protected
-    async def _carry(self, work: Work | None) -> None:  # noqa: C901, PLR0912, PLR0915 - as perform
-        """The body of a carrier's task."""
-        backend, performer, halting = self._backend, self._performer, self._halting
+    async def _carry(self, work: Work | None) -> None:  # noqa: C901, PLR0912, PLR0915 - the hot path
+        """The body of a carrier's task: call after call.
+
+        A call that needs nothing but a scope is carried out in this very frame: another one, and each
+        book that is kept for every call, would cost a twentieth of it.
+        """
+        backend, board, performer = self._backend, self._board, self._performer
+        enlist, is_intact = backend.enlist, backend.is_intact
         task = backend.current_task()
-        carrier = Carrier(task, self)
-        backend.join_lineage(self._lineage)
+        carrier = CARRIED[task] = Carrier(task, self)
         streak = 0
-        growth = self._growth
-        since = 0
+        is_clear = False  # whether the next one may begin, as far as is known
+        onward: BaseException | None = None
         try:
+            if work is not None:
+                self._begin(carrier, work[1])
             while work is not None:
                 slot, call = work
-                if growth is not None:
-                    since = growth.begin()
-                if call.places is not None:
-                    carrier.occupy(call.places)
-                onward = None
-                CARRIED[task], self._waits[task] = carrier, _NO_WAIT
-                try:
-                    if backend.is_cut():
-                        halting.note_cancelled()
-                    if slot.done:
-                        pass  # it was cancelled on the way here
-                    elif halting.halted is not None:
-                        self._board.cancel(slot, "closed", halting.why_dropped())
-                    elif performer.is_light and call.is_async and call.wishes.timeout is None:
-                        onward = await performer.perform_lightly(slot, call, carrier)
-                    else:
-                        onward = await performer.perform(slot, call, carrier)
-                finally:
-                    work = None
-                    if call.wishes.gates:
-                        self._queue.end(slot, call.wishes.gates)
-                    del slot, call  # see Performer.perform
-                    carrier.vacate()
-                    self._busy -= 1
-                    if growth is not None:
-                        growth.end(since)
-                    del CARRIED[task]
-                    # Else its thread was left to itself, and waits for ever.
-                    self._busy += self._waits.pop(task) != _NO_WAIT
-                if onward is not None:
+                work = None
+                wishes = call.wishes
+                enlisted = None if enlist is None else enlist(self._lineage)
+                if not (is_clear or self._may_begin(carrier, slot)):
+                    is_clear = False
+                elif performer.is_light and call.is_async and wishes.timeout is None:
+                    if carrier.kept is None:
+                        performer.keep_scope(carrier)
+                    board.begin(slot, carrier)
+                    made: Any = None
                     try:
-                        raise onward
-                    finally:
-                        del onward
-                if not backend.reuses_tasks:
-                    return
+                        made = call.fn(*call.args)
+                        value = await openly(made)
+                    except BaseException as exc:  # noqa: BLE001 - stored; what must travel on is raised below
+                        is_clear = False
+                        onward = performer.end_lightly(slot, call, carrier, raised=exc, made=made)
+                    else:
+                        if carrier.request is None and is_intact(task, carrier.mark):
+                            is_clear = board.complete(slot, value)
+                        else:
+                            is_clear = False
+                            onward = performer.end_lightly(slot, call, carrier, value=value)
+                        value = None
+                    made = None
+                else:
+                    is_clear = False
+                    if carrier.kept is not None:
+                        carrier.leave_kept(None)
+                    onward = await performer.perform(slot, call, carrier)
+                if wishes.gates:
+                    self._queue.end(slot, wishes.gates)
+                if enlisted is not None:
+                    enlisted.clear()
+                del slot, call  # see Performer.perform
+                if onward is not None:
+                    break
                 streak += 1
-                work = await self._next_work(carrier, streak)
+                work = self._follow(carrier)
+                if work is None:
+                    is_clear = False
+                    work = await self._find_work(carrier)
+                if carrier.has_moved or streak % _YIELD_EVERY == 0:
+                    is_clear = carrier.has_moved = False
+                    await backend.shielded_checkpoint()
         finally:
-            if carrier.kept is not None:
-                carrier.leave_kept(sys.exception())
-            self.live -= 1
-            if self._halting.halted is None:
-                self.fetch()
-            self._look_for_end()
+            self._retire(carrier, sys.exception())
+        if onward is not None:
+            try:
+                raise onward
+            finally:
+                del onward
 
-    async def _next_work(self, carrier: Carrier, streak: int) -> Work | None:
+    def _begin(self, carrier: Carrier, call: Call) -> None:
+        """A carrier has been given a call."""
+        carrier.is_busy = True
+        if self._growth is not None:
+            carrier.since = self._growth.begin()
+        if call.places is not None:
+            carrier.occupy(call.places)
+
+    def _end(self, carrier: Carrier) -> None:
+        """Its call has ended, and with it all that it had."""
+        carrier.is_busy = False
+        carrier.vacate()
+        self._busy -= 1
+        if self._growth is not None:
+            self._growth.end(carrier.since)
+        # Else its thread was left to itself, and waits for ever.
+        self._busy += self._waits.pop(carrier.task, None) is not None
+
+    def _may_begin(self, carrier: Carrier, slot: Slot[Any]) -> bool:
+        """Whether a call may begin now: it was not cancelled on its way here, and the run goes on."""
+        halting = self._halting
+        if carrier.kept is not None and not self._backend.is_intact(carrier.task, carrier.mark):
+            carrier.leave_kept(None)
+        if carrier.kept is None and self._backend.is_cut():
+            halting.note_cancelled()
+        if slot.done:
+            return False
+        if halting.halted is not None:
+            self._board.cancel(slot, "closed", halting.why_dropped())
+            return False
+        return True
+
+    def _follow(self, carrier: Carrier) -> Work | None:
+        """The call of a carrier has ended: the next one, if it may have its place just so.
+
+        None of the books changes hands then. A call that must have another task goes there.
+        """
+        queue, growth = self._queue, self._growth
+        if not (
+            queue.is_simple
+            and self._room is None
+            and self._halting.halted is None
+            and carrier.task not in self._waits
+            and carrier.places is queue.places
+            and carrier.may_pass_on
+        ):
+            return None
+        work = queue.follow()
+        if work is None:
+            return None
+        if growth is not None:
+            carrier.since = growth.end_and_begin(carrier.since)
+        goes_on = self._backend.go_on(carrier.task, carrier.mark, work[1].context)
+        if goes_on is None:
+            if growth is not None:
+                growth.end(carrier.since)
+                growth.come()
+            carrier.pass_on()
+            self._dispatch(work)
+            return None
+        carrier.has_moved = not goes_on
+        return work
+
+    async def _find_work(self, carrier: Carrier) -> Work | None:
+        """The next call for a carrier, if need be after waiting idle; `None` when it is to end."""
         backend = self._backend
+        if carrier.is_busy:
+            self._end(carrier)
         work = self._next()
         if self._room is not None:
             self._room.look()
         if not self._queue.is_simple:
             self.fetch()
         if work is not None:
-            switched = backend.set_context(carrier.task, work[1].context)
-            if switched or streak % _YIELD_EVERY == 0:
-                await backend.shielded_checkpoint()
-        elif self._halting.halted is None and not self._leaving and self._keeps_idle:
+            goes_on = backend.go_on(carrier.task, carrier.mark, work[1].context)
+            if goes_on is None:
+                self._dispatch(work)
+                return None
+            carrier.has_moved = not goes_on
+        elif (
+            self._halting.halted is None
+            and not self._leaving
+            and self._keeps_idle
+            and backend.may_idle(carrier.task, carrier.mark)
+        ):
             self._idle[carrier] = None
             try:
                 await backend.park(carrier)
             finally:
                 self._idle.pop(carrier, None)
             work, carrier.handed = carrier.handed, None
+        if work is not None:
+            self._begin(carrier, work[1])
         return work
+
+    def _retire(self, carrier: Carrier, raised: BaseException | None) -> None:
+        """A carrier ends."""
+        if carrier.is_busy:
+            self._end(carrier)
+        del CARRIED[carrier.task]
+        if carrier.kept is not None:
+            carrier.leave_kept(raised)
+        self.live -= 1
+        if self._halting.halted is None:
+            self.fetch()
+        self._look_for_end()
 
     @property
     def _keeps_idle(self) -> bool:
@@ -340,7 +440,7 @@ class Carriers:
         if work is not None:
             self._busy += 1
             if self._growth is not None:
-                self._growth.coming += 1
+                self._growth.come()
         return work
 
     def _look_for_end(self) -> None:

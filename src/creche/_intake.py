@@ -10,12 +10,14 @@ Invariant: what is refused has left nothing behind.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Collection, Hashable, Sequence
+from inspect import CO_COROUTINE
+from threading import get_ident
+from types import FunctionType
 from typing import Any, final
 
 from ._board import Board
-from ._call import Call
+from ._call import Call, read_call
 from ._carriers import Carriers
 from ._dependencies import Dependencies, Ready, find_circle
 from ._errors import RunnerClosed
@@ -51,6 +53,7 @@ class Intake:
         self.is_open = True
         self._name = name
         self._board = board
+        self._home = board.home
         self._queue = queue
         self._dependencies = dependencies
         self._halting = halting
@@ -58,7 +61,7 @@ class Intake:
         self._now = now
         self._ageing = ageing
         self._room = room
-        self._thread = threading.get_ident()
+        self._thread = get_ident()
 
     @protected
     def claim(self, key: Hashable, call: Call | None) -> Slot[Any]:
@@ -133,7 +136,7 @@ class Intake:
         Raises:
             RuntimeError: this is not the thread of the run's loop.
         """
-        if threading.get_ident() != self._thread:
+        if get_ident() != self._thread:
             msg = (
                 f"runner {self._name!r} lives on another thread's loop, and this thread must not touch "
                 f"it (asked for {key!r}); submit by 'await runner.submit(...)' on another loop, by "
@@ -180,6 +183,46 @@ class Intake:
             self._dependencies.hold(slot, call, after, ready, any_end)
         else:
             ready(slot, call)
+        return slot
+
+    @protected
+    def submit_plain(self, key: Hashable, fn: object, args: tuple[object, ...]) -> Slot[Any]:
+        """Check a call in that wishes nothing, where nobody listens: `submit` in one frame.
+
+        Args:
+            key: the key; `None` for a fresh one.
+            fn: the call.
+            args: its arguments.
+
+        Returns:
+            the slot, pending.
+
+        Raises:
+            RunnerClosed: the run takes no more calls.
+            KeyTaken: the key is there already.
+            TypeError: the key cannot be hashed, or the call not be called.
+        """
+        if type(fn) is FunctionType and fn.__code__.co_flags & CO_COROUTINE:
+            call = Call(fn, args, is_async=True)
+        else:
+            call = read_call(fn, args)
+        board, queue = self._board, self._queue
+        try:
+            is_free = key is not None and key not in board.slots and type(key) is not Slot
+        except TypeError:
+            is_free = False  # it cannot be hashed: refused in its turn
+        if not (
+            is_free
+            and self._halting.halted is None
+            and self.is_open
+            and get_ident() == self._thread
+            and queue.is_simple
+        ):
+            return self.submit(key, call)
+        slot = board.slots[key] = Slot(key, self._home, call)
+        board.claimed += 1
+        queue.push_plain(slot, call)
+        self._carriers.fetch()
         return slot
 
     def apply(

@@ -98,3 +98,18 @@ def _made(fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...]) -> Awaitable
         return fn(*args)
     finally:
         del fn, args  # see await_openly
+
+
+@disable_ki_protection
+async def openly(awaitable: Awaitable[Any]) -> Any:  # noqa: ANN401 - code of the user's
+    """Await code of the user's from code that is protected; `await_openly` in pieces, for the hot path.
+
+    Ctrl-C may come before the first step of it: whoever made a coroutine closes it then.
+
+    Args:
+        awaitable: what calling a function of the user's gave.
+
+    Returns:
+        what comes of it.
+    """
+    return await awaitable

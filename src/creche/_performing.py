@@ -56,7 +56,7 @@ class Performer:
         grace: Grace | None,
     ) -> None:
         self.crashes: list[BaseException] = []
-        self.is_light = grace is None and not board.announcer.hears and backend.reuses_tasks
+        self.is_light = grace is None and not board.announcer.hears
         self.failures: list[Slot[Any]] = []
         self._backend = backend
         self._board = board
@@ -136,7 +136,7 @@ class Performer:
         came: Any = None
         raised: BaseException | None = None
         board.begin(slot, carrier)
-        carrier.take(slot.key, scope, call.place)
+        carrier.take(scope, call.place)
         try:
             with scope:
                 if board.announcer.hears:
@@ -187,57 +187,62 @@ class Performer:
             # holds the exception: only the garbage collector could free such a ring.
             del self, slot, call, carrier, value, came, raised, onward, board
 
-    async def perform_lightly(
+    def keep_scope(self, carrier: Carrier) -> None:
+        """Enter a scope for the light calls of a carrier, and keep it until one of them has used it.
+
+        Entering and leaving one for each call would cost as much as all the rest.
+
+        Args:
+            carrier: whose task this is.
+        """
+        scope = self._backend.open_scope()
+        scope.__enter__()
+        carrier.keep(scope, self._backend.mark(carrier.task))
+
+    def end_lightly(
         self,
         slot: Slot[Any],
         call: Call,
         carrier: Carrier,
+        *,
+        value: Any = _NOT_RETURNED,  # noqa: ANN401 - whatever the call returned
+        raised: BaseException | None = None,
+        made: object = None,
     ) -> BaseException | None:
-        """As `perform`, for an async call without a timeout, in a task of ours that is used again.
-
-        The scope is kept for the next call unless this one has used it: entering and leaving one costs
-        as much as all the rest.
+        """Settle a light call that has raised, or has used its scope; see `perform`.
 
         Args:
-            slot: a pending slot.
+            slot: a running slot.
             call: its call.
-            carrier: whose task this is.
+            carrier: whose task this is, inside the scope that it keeps.
+            value: what the call returned.
+            raised: what it raised.
+            made: what calling it gave, which may not have been begun.
 
         Returns:
             the cancellation that must travel on; see `perform`.
         """
-        scope = carrier.kept
-        if scope is None:
-            scope = carrier.kept = self._backend.open_scope()
-            scope.__enter__()
-            carrier.innermost = self._backend.innermost_scope(carrier.task)
-        self._board.begin(slot, carrier)
-        carrier.take(slot.key, scope, "loop")
-        value: Any = _NOT_RETURNED
-        raised: BaseException | None = None
         try:
-            value = await await_openly(call.fn, call.args)
-        except BaseException as exc:  # noqa: BLE001 - stored; what must travel on is handed back
-            raised = exc
-        try:
-            is_intact = self._backend.innermost_scope(carrier.task) is carrier.innermost
-            if carrier.request is None and is_intact:
-                if raised is None:
-                    self._board.settle(slot, State.COMPLETED, value)
-                    return None
-                if isinstance(raised, Exception):
-                    return self._settle_raised(slot, call, raised, 0, in_own_task=True)
-            raised = carrier.leave_kept(raised)
-            if raised is not None:
+            close_unbegun(made)
+            if (
+                isinstance(raised, Exception)
+                and carrier.request is None
+                and self._backend.is_intact(carrier.task, carrier.mark)
+            ):
                 return self._settle_raised(slot, call, raised, 0, in_own_task=True)
-            if value is not _NOT_RETURNED:
+            raised = carrier.leave_kept(raised)
+            onward = None
+            if raised is not None:
+                onward = self._settle_raised(slot, call, raised, 0, in_own_task=True)
+            elif value is not _NOT_RETURNED:
                 self._board.settle(slot, State.COMPLETED, value)
             else:
                 assert carrier.request is not None
                 self._board.cancel(slot, *carrier.request)
-            return None
+            self._backend.forget_native_cancels(0)
+            return onward
         finally:
-            del self, slot, call, carrier, value, raised, scope  # see perform
+            del self, slot, call, carrier, value, raised, made  # see perform
 
     @protected
     def perform_inline(self, slot: Slot[Any], call: Call) -> None:

@@ -60,6 +60,11 @@ class Places:
         """Whether there is one that nobody has."""
         return self.taken < self._limit
 
+    @property
+    def is_calm(self) -> bool:
+        """Whether one that comes free is nobody's yet, and not one too many."""
+        return self.taken <= self._limit and not self._returning and not self._asking
+
     def take(self) -> bool:
         """Take a place; False when there is none."""
         if self.taken >= self._limit:

@@ -152,6 +152,33 @@ class Queue:
         rank = -priority if self._ageing is None else now - priority * self._ageing
         self._push(gates, (rank, next(self._numbers), slot))
 
+    def push_plain(self, slot: Slot[Any], call: Call) -> None:
+        """`push` for a call that wishes nothing, while `is_simple` and without ageing.
+
+        Args:
+            slot: its slot.
+            call: pending.
+        """
+        call.queued = True
+        self._waiting.append(slot)
+
+    def follow(self) -> tuple[Slot[Any], Call] | None:
+        """The next call for a place that is taken already; only while `is_simple`.
+
+        Returns:
+            its slot and the call; `None` if none waits, and the place is still to be freed.
+        """
+        waiting = self._waiting
+        while waiting:
+            slot = waiting.popleft()
+            call = slot.pending_call
+            if call is None:
+                self._withdrawn -= 1
+                continue
+            call.queued, call.taken, call.places = False, True, self.places
+            return slot, call
+        return None
+
     def next(self, now: float = 0) -> tuple[Slot[Any], Call] | None:
         """Take a place and the limits, and the call that is to have them; `None` if one is missing.
 

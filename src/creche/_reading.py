@@ -69,9 +69,15 @@ class ReadableTaskRunner(BaseTaskRunner):
             ValueError: `timeout` is negative or NaN.
             RuntimeError: a call waits for itself.
         """
-        seconds = check_timeout(timeout)
-        slot = self._find(key)
-        if not await slot.wait(seconds):
+        seconds = None if timeout is None else check_timeout(timeout)
+        run = self._run
+        try:
+            slot = None if run is None else run.board.slots.get(key)
+        except TypeError:
+            slot = None  # a key that cannot be hashed: refused in its turn
+        if slot is None:
+            slot = self._find(key)
+        if not (slot.done and slot.home.may_pass_by()) and not await slot.wait(seconds):
             return None
         return slot.outcome
 

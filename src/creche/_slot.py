@@ -43,6 +43,10 @@ class Home(Protocol):
         """Wait until the slot is settled; False when the time passed first."""
         ...
 
+    def may_pass_by(self) -> bool:
+        """Whether a wait for a settled slot may end without so much as a cancel point."""
+        ...
+
     def in_loop(self) -> bool:
         """Whether this thread is running any event loop."""
         ...
@@ -79,18 +83,18 @@ class Slot(Generic[T_co]):
     __slots__ = (
         "__weakref__",
         "_callbacks",
-        "_home",
         "_key",
         "_payload",
         "_state",
         "_unread",
         "_wakers",
         "_work",
+        "home",
     )
 
     def __init__(self, key: Hashable, home: Home, work: Call | None) -> None:
         self._key = key
-        self._home = home
+        self.home = home
         self._state = State.PENDING
         # A Call while pending, who carries it out while running, else None: settled, or reserved.
         self._work: Call | Carrying | None = work
@@ -117,7 +121,8 @@ class Slot(Generic[T_co]):
     @property
     def done(self) -> bool:
         """Whether the call has ended, however it did."""
-        return self._state not in TRANSITIONS
+        state = self._state
+        return state is not State.PENDING and state is not State.RUNNING
 
     @property
     def reserved(self) -> bool:
@@ -150,7 +155,7 @@ class Slot(Generic[T_co]):
             NotSettled: the call has not ended yet.
         """
         if self._state is State.COMPLETED:
-            return Value(cast("T_co", self._payload))
+            return Value(self._payload)
         return Error(self._error())
 
     def result(self, timeout: float | None = None) -> T_co:
@@ -175,7 +180,7 @@ class Slot(Generic[T_co]):
             BaseException: whatever the call raised, the original object.
         """
         timeout = check_timeout(timeout)
-        if not self.done and not self._home.in_loop() and not self.block(timeout):
+        if not self.done and not self.home.in_loop() and not self.block(timeout):
             msg = f"call {self._key!r} has not ended within {timeout} seconds; it goes on"
             raise TimeoutError(msg)
         try:
@@ -218,12 +223,7 @@ class Slot(Generic[T_co]):
     @property
     def pending_call(self) -> Call | None:
         """The call, while it is pending; `None` for a reserved slot, and once it runs."""
-        return cast("Call | None", self._work) if self._state is State.PENDING else None
-
-    @property
-    def home(self) -> Home:
-        """Where the slot lives."""
-        return self._home
+        return self._work if self._state is State.PENDING else None  # type: ignore[return-value]
 
     # What the run does with it ------------------------------------------------------------------------
 
@@ -231,14 +231,11 @@ class Slot(Generic[T_co]):
         """Give a reserved slot its call."""
         self._work = call
 
-    def begin(self, carrying: Carrying) -> Call:
-        """PENDING -> RUNNING: hand out the call, which the slot forgets, and note who has it."""
-        call = self._work
+    def begin(self, carrying: Carrying) -> None:
+        """PENDING -> RUNNING: the slot forgets the call, and notes who has it."""
         assert self._state is State.PENDING, self
-        assert isinstance(call, Call), self
         self._state = State.RUNNING
         self._work = carrying
-        return call
 
     @protected
     def settle(self, state: State, payload: object) -> list[Callable[[Slot[Any]], object]]:
@@ -259,6 +256,27 @@ class Slot(Generic[T_co]):
         self._payload = payload
         self._work = None
         self._state = state
+        return self._wake()
+
+    @protected
+    def complete(self, value: object) -> list[Callable[[Slot[Any]], object]] | None:
+        """As `settle`, for a running call that has returned.
+
+        Args:
+            value: what it returned.
+
+        Returns:
+            the done callbacks; `None` when nobody waited for it either.
+        """
+        assert self._state is State.RUNNING, self
+        self._payload = value
+        self._work = None
+        self._state = State.COMPLETED
+        if self._wakers is None and self._callbacks is None:
+            return None
+        return self._wake()
+
+    def _wake(self) -> list[Callable[[Slot[Any]], object]]:
         wakers = self._wakers
         if wakers is not None:
             self._wakers = None
@@ -358,7 +376,7 @@ class Slot(Generic[T_co]):
         Raises:
             RuntimeError: it is the call's own thread that asks; it would wait for ever.
         """
-        return self._home.block(self, timeout)
+        return self.home.block(self, timeout)
 
     async def wait(self, timeout: float | None) -> bool:
         """Wait until the slot is settled; see `BaseTaskRunner.wait` for what is promised.
@@ -369,10 +387,10 @@ class Slot(Generic[T_co]):
         Returns:
             False when the time passed first.
         """
-        return await self._home.wait(self, timeout)
+        return await self.home.wait(self, timeout)
 
     async def _wait_for_result(self) -> T_co:
-        await self._home.wait(self, None)
+        await self.home.wait(self, None)
         try:
             return self._unwrap()
         finally:

@@ -33,7 +33,7 @@ from ._threads import ThreadCall
 T = TypeVar("T")
 
 # Whom the present code descends from, as far as calls go; asyncio's tasks do not know their parents.
-_LINEAGE: ContextVar[Sequence[object]] = ContextVar("creche lineage", default=())
+_LINEAGE: ContextVar[Sequence[list[object]]] = ContextVar("creche lineage", default=())
 
 try:
     # What trio brings along, and may not for ever; without it anyio asks the loop itself.
@@ -119,6 +119,10 @@ def _forget_native_cancels(before: int) -> None:
         task.uncancel()
 
 
+def _is_cancel_due() -> bool:
+    return True
+
+
 async def _checkpoint_if_cancelled() -> None:
     # A pending `Task.cancel` shows only when the task is suspended, and anyio does not look for it.
     if _native_cancels():
@@ -131,29 +135,51 @@ def _is_cut() -> bool:
     return anyio.current_effective_deadline() == -math.inf
 
 
-def _innermost_scope(task: object) -> object:
-    """Never asked for: no scope is kept from call to call."""
-    raise AssertionError(task)  # pragma: no cover - reuses_tasks is False
+def _mark(task: object) -> object:
+    del task
+    return None
+
+
+def _is_intact(task: object, mark: object) -> bool:
+    del task, mark
+    return False
+
+
+def _go_on(task: object, mark: object, context: Context) -> None:
+    del task, mark, context
+
+
+def _take_up(task: object, mark: object, context: Context) -> bool:
+    del task, mark, context
+    return False
+
+
+def _may_idle(task: object, mark: object) -> bool:
+    del task, mark
+    return False
 
 
 def _lineage() -> Sequence[object]:
-    return (_current_task(), *_LINEAGE.get())
+    return (_current_task(), *(task for cell in _LINEAGE.get() for task in cell))
 
 
-def _join_lineage(lineage: Sequence[object]) -> None:
-    # What the call starts copies its context, and so learns whom it descends from.
-    _LINEAGE.set((_current_task(), *lineage))
+def _ancestry() -> Sequence[list[object]]:
+    task, cells = _current_task(), _LINEAGE.get()
+    return cells if cells and task in cells[0] else ([task], *cells)
+
+
+def _enlist(ancestry: Sequence[list[object]]) -> list[object]:
+    # What the call starts copies its context, and so learns whom it descends from: for as long as the
+    # call goes on, since its task may carry out another one then.
+    cell: list[object] = [_current_task()]
+    _LINEAGE.set((cell, *ancestry))
+    return cell
 
 
 def _have_children(tasks: Iterable[asyncio.Task[Any]]) -> bool:
     """Those in anyio's task groups; of asyncio's own tasks nobody knows who has started them."""
     parents = {task.parent_id for task in _with_anyio(anyio.get_running_tasks)}
     return any(id(task) in parents for task in tasks)
-
-
-def _set_context(task: object, context: Context) -> bool:
-    """Never asked for: here each call has a task of its own, begun in its context."""
-    raise AssertionError(task, context)  # pragma: no cover - reuses_tasks is False
 
 
 def _start_soon(
@@ -194,7 +220,6 @@ def _run(fn: Callable[[], Coroutine[Any, Any, Any]]) -> Any:  # noqa: ANN401
 BACKEND = Backend(
     name="asyncio",
     cancelled=asyncio.CancelledError,
-    reuses_tasks=False,
     open_nursery=anyio.create_task_group,
     start_soon=_start_soon,
     open_scope=anyio.CancelScope,
@@ -202,14 +227,19 @@ BACKEND = Backend(
     current_task=_current_task,
     current_effective_deadline=anyio.current_effective_deadline,
     is_cut=_is_cut,
-    innermost_scope=_innermost_scope,
+    mark=_mark,
+    is_intact=_is_intact,
+    go_on=_go_on,
+    take_up=_take_up,
+    may_idle=_may_idle,
     lineage=_lineage,
-    join_lineage=_join_lineage,
+    ancestry=_ancestry,
+    enlist=_enlist,
     have_children=_have_children,
     checkpoint=anyio.lowlevel.checkpoint,
+    is_cancel_due=_is_cancel_due,
     checkpoint_if_cancelled=_checkpoint_if_cancelled,
     shielded_checkpoint=anyio.lowlevel.cancel_shielded_checkpoint,
-    set_context=_set_context,
     park=_park,
     run_in_thread=_run_in_thread,
     native_cancels=_native_cancels,

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 import trio
-from trio.lowlevel import Abort, RaiseCancelT, Task
+from trio.lowlevel import Abort, RaiseCancelT, Task, current_task
 
 from creche._backend import Backend, Nursery, Parkable, Scope
 from creche._ki import protected
@@ -77,12 +77,33 @@ def _named(name: str, fn: Callable[[], Any]) -> Any:  # noqa: ANN401
         del fn  # what it raises leads back to this frame
 
 
-def _set_context(task: Task, context: Context) -> bool:
+def _same_context(one: Context, other: Context) -> bool:
     # By identity: `==` would call two contexts the same that hold equal but distinct objects.
-    now = task.context
-    if len(now) == len(context) and all(now.get(var, now) is context[var] for var in context):
+    if len(one) != len(other):
         return False
+    for var in other:  # noqa: SIM110 - a generator expression costs as much as all the rest
+        if one.get(var, one) is not other[var]:
+            return False
+    return True
+
+
+def _go_on(task: Task, mark: object, context: Context) -> bool:
+    del mark
+    now = task.context
+    if not (now or context) or _same_context(now, context):
+        return True
     task.context = context
+    return False
+
+
+def _take_up(task: Task, mark: object, context: Context) -> bool:
+    # It takes effect with the next step of the task, which is the one that it is woken for.
+    _go_on(task, mark, context)
+    return True
+
+
+def _may_idle(task: Task, mark: object) -> bool:
+    del task, mark
     return True
 
 
@@ -97,17 +118,33 @@ def _start_soon(
 
 
 def _is_cut() -> bool:
-    try:
-        return trio.lowlevel.current_task()._cancel_status.effectively_cancelled  # noqa: SLF001 - see below
-    except (
-        AttributeError
-    ):  # pragma: no cover - so far every trio has it; a call costs a tenth more without
-        return trio.current_effective_deadline() == -math.inf
+    return trio.current_effective_deadline() == -math.inf
 
 
-def _innermost_scope(task: Task) -> object:
-    # Nothing public tells; without it a scope is opened for each call, which costs half as much again.
-    return getattr(task, "_cancel_status", None) or object()
+if hasattr(Task, "_cancel_status") and hasattr(Task, "_runner"):
+    # Nothing public tells: without it a scope is opened for each call, which costs half as much again.
+    def _mark(task: Task) -> object:
+        return task._cancel_status  # noqa: SLF001
+
+    def _is_intact(task: Task, mark: Any) -> bool:  # noqa: ANN401
+        return task._cancel_status is mark and not mark.effectively_cancelled  # noqa: SLF001
+
+    def _is_cancel_due() -> bool:
+        task = current_task()
+        return task._cancel_status.effectively_cancelled or task._runner.ki_pending  # noqa: SLF001
+
+else:  # pragma: no cover - so far every trio has it
+
+    def _mark(task: Task) -> object:
+        del task
+        return None
+
+    def _is_intact(task: Task, mark: Any) -> bool:  # noqa: ANN401 - as above
+        del task, mark
+        return False
+
+    def _is_cancel_due() -> bool:
+        return True
 
 
 def _lineage() -> Sequence[Task]:
@@ -117,10 +154,6 @@ def _lineage() -> Sequence[Task]:
         task = task.parent_nursery.parent_task
         found.append(task)
     return found
-
-
-def _join_lineage(lineage: Sequence[object]) -> None:
-    """Nothing to do: tasks know their parents."""
 
 
 def _have_children(tasks: Iterable[Task]) -> bool:
@@ -159,7 +192,6 @@ def in_loop() -> bool:
 BACKEND = Backend(
     name="trio",
     cancelled=trio.Cancelled,
-    reuses_tasks=True,
     open_nursery=trio.open_nursery,
     start_soon=_start_soon,
     open_scope=trio.CancelScope,
@@ -167,14 +199,19 @@ BACKEND = Backend(
     current_task=trio.lowlevel.current_task,
     current_effective_deadline=trio.current_effective_deadline,
     is_cut=_is_cut,
-    innermost_scope=_innermost_scope,
+    mark=_mark,
+    is_intact=_is_intact,
+    go_on=_go_on,
+    take_up=_take_up,
+    may_idle=_may_idle,
     lineage=_lineage,
-    join_lineage=_join_lineage,
+    ancestry=tuple,
+    enlist=None,
     have_children=_have_children,
     checkpoint=trio.lowlevel.checkpoint,
+    is_cancel_due=_is_cancel_due,
     checkpoint_if_cancelled=trio.lowlevel.checkpoint_if_cancelled,
     shielded_checkpoint=trio.lowlevel.cancel_shielded_checkpoint,
-    set_context=_set_context,
     park=_park,
     run_in_thread=_run_in_thread,
     native_cancels=lambda: 0,
