@@ -233,7 +233,7 @@ async def test_cancelled_calls_do_not_pile_up_in_the_queue() -> None:
             runner.submit_nowait(n, forever)
             runner.cancel(n)
         assert runner._run is not None
-        assert len(runner._run.queue._waiting) < 100
+        assert len(runner._run.queue.waiting) < 100
         assert len(runner._run.queue) == 0
         await settle_down()
         runner.cancel("block")

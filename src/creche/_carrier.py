@@ -237,7 +237,8 @@ class Carrier:
     def may_pass_on(self) -> bool:
         """Whether the next call may have the place of this one, that has ended, just so."""
         places = self.places
-        return places is None or (self._has_place and not self._waiting and places.is_calm)
+        assert places is not None, self
+        return self._has_place and not self._waiting and places.is_calm
 
     def pass_on(self) -> None:
         """The call that was to follow is carried out elsewhere, and has the place."""

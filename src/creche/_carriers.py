@@ -279,7 +279,8 @@ class Carriers:
                 elif performer.is_light and call.is_async and wishes.timeout is None:
                     if carrier.kept is None:
                         performer.keep_scope(carrier)
-                    board.begin(slot, carrier)
+                    slot.begin(carrier)
+                    board.running += 1
                     made: Any = None
                     try:
                         made = call.fn(*call.args)
@@ -308,11 +309,14 @@ class Carriers:
                 if onward is not None:
                     break
                 streak += 1
+                if streak % _YIELD_EVERY == 0:
+                    is_clear = False
+                    await self._let_others_run(carrier)
                 work = self._follow(carrier)
                 if work is None:
                     is_clear = False
                     work = await self._find_work(carrier)
-                if carrier.has_moved or streak % _YIELD_EVERY == 0:
+                if carrier.has_moved:
                     is_clear = carrier.has_moved = False
                     await backend.shielded_checkpoint()
         finally:
@@ -360,22 +364,26 @@ class Carriers:
 
         None of the books changes hands then. A call that must have another task goes there.
         """
-        queue, growth = self._queue, self._growth
-        if not (
-            queue.is_simple
-            and self._room is None
-            and self._halting.halted is None
-            and carrier.task not in self._waits
-            and carrier.places is queue.places
-            and carrier.may_pass_on
+        queue = self._queue
+        if (
+            not queue.is_simple
+            or self._room is not None
+            or carrier.places is not queue.places
+            or not (carrier.places is None or carrier.may_pass_on)
+            or (self._waits and carrier.task in self._waits)
         ):
             return None
         work = queue.follow()
         if work is None:
             return None
+        growth = self._growth
         if growth is not None:
             carrier.since = growth.end_and_begin(carrier.since)
-        goes_on = self._backend.go_on(carrier.task, carrier.mark, work[1].context)
+        call = work[1]
+        goes_on = self._backend.go_on(carrier.task, carrier.mark, call.context)
+        if goes_on:
+            return work
+        call.queued, call.taken, call.places = False, True, queue.places
         if goes_on is None:
             if growth is not None:
                 growth.end(carrier.since)
@@ -383,8 +391,14 @@ class Carriers:
             carrier.pass_on()
             self._dispatch(work)
             return None
-        carrier.has_moved = not goes_on
+        carrier.has_moved = True
         return work
+
+    async def _let_others_run(self, carrier: Carrier) -> None:
+        """A call that never blocks must not starve the loop; the pass is not one in which it blocks."""
+        if self._growth is not None:
+            carrier.since = self._growth.end_and_begin(carrier.since)
+        await self._backend.shielded_checkpoint()
 
     async def _find_work(self, carrier: Carrier) -> Work | None:
         """The next call for a carrier, if need be after waiting idle; `None` when it is to end."""

@@ -73,10 +73,15 @@ class Growth:
         Returns:
             what is to be handed to `end` next.
         """
-        if since != self.passes:
-            self.end(since)
-            self._seen[0] += 1
-            self.young += 1
+        passes = self.passes - since
+        if passes:
+            seen = self._seen
+            if passes < len(seen):
+                seen[passes] -= 1
+            else:
+                self._blocking -= 1
+                self.young += 1
+            seen[0] += 1
         return self.passes
 
     def count_pass(self) -> int:

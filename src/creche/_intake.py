@@ -221,7 +221,8 @@ class Intake:
             return self.submit(key, call)
         slot = board.slots[key] = Slot(key, self._home, call)
         board.claimed += 1
-        queue.push_plain(slot, call)
+        call.queued = True
+        queue.waiting.append(slot)
         self._carriers.fetch()
         return slot
 

@@ -51,6 +51,7 @@ class Queue:
         judge: asked before a call is handed out: gives its slot, which may be another one by then; it
             has been settled instead if that gives none. `None` to hand them all out.
         is_simple: whether all that a call may wait for is a place: what comes free then serves one.
+        waiting: while `is_simple`: those that wait, and some that were cancelled meanwhile.
         wakes_at: when `next` may have something that it did not have when last asked, though nothing
             else happens; infinity if it will not.
     """
@@ -62,12 +63,12 @@ class Queue:
         "_listed",
         "_numbers",
         "_timed",
-        "_waiting",
         "_withdrawn",
         "gates",
         "is_simple",
         "judge",
         "places",
+        "waiting",
         "wakes_at",
     )
 
@@ -87,7 +88,7 @@ class Queue:
         self._bucket = None if rate is None else Bucket(rate)
         # In the order of pushing, as long as calls wait for nothing but a place, and none has a
         # priority; from then on in lanes, by the limits that they need.
-        self._waiting: deque[Slot[Any]] = deque()
+        self.waiting: deque[Slot[Any]] = deque()
         self._withdrawn = 0
         self._lanes: dict[tuple[Gate, ...], Lane] | None = None if rate is None else {}
         # Not asked of the lanes each time: that is on the way of every call.
@@ -100,7 +101,7 @@ class Queue:
 
     def __len__(self) -> int:
         if self._lanes is None:
-            return len(self._waiting) - self._withdrawn
+            return len(self.waiting) - self._withdrawn
         return sum(map(len, self._lanes.values()))
 
     @property
@@ -146,37 +147,25 @@ class Queue:
         gates = call.wishes.gates
         if self._lanes is None:
             if priority == 0 and self._ageing is None and not gates:
-                self._waiting.append(slot)
+                self.waiting.append(slot)
                 return
             self._make_lanes()
         rank = -priority if self._ageing is None else now - priority * self._ageing
         self._push(gates, (rank, next(self._numbers), slot))
 
-    def push_plain(self, slot: Slot[Any], call: Call) -> None:
-        """`push` for a call that wishes nothing, while `is_simple` and without ageing.
-
-        Args:
-            slot: its slot.
-            call: pending.
-        """
-        call.queued = True
-        self._waiting.append(slot)
-
     def follow(self) -> tuple[Slot[Any], Call] | None:
-        """The next call for a place that is taken already; only while `is_simple`.
+        """The next call for a place that is taken already, to begin at once; only while `is_simple`.
 
         Returns:
             its slot and the call; `None` if none waits, and the place is still to be freed.
         """
-        waiting = self._waiting
+        waiting = self.waiting
         while waiting:
             slot = waiting.popleft()
-            call = slot.pending_call
-            if call is None:
-                self._withdrawn -= 1
-                continue
-            call.queued, call.taken, call.places = False, True, self.places
-            return slot, call
+            call = slot.work
+            if type(call) is Call:
+                return slot, call
+            self._withdrawn -= 1
         return None
 
     def next(self, now: float = 0) -> tuple[Slot[Any], Call] | None:
@@ -187,13 +176,13 @@ class Queue:
         """
         places = self.places
         if self._lanes is None:  # the hot path, in one frame
-            waiting = self._waiting
+            waiting = self.waiting
             if not waiting or (places is not None and not places.take()):
                 return None
             while waiting:
                 slot = waiting.popleft()
-                call = slot.pending_call
-                if call is None:
+                call = slot.work
+                if type(call) is not Call:
                     self._withdrawn -= 1
                     continue
                 call.queued, call.taken, call.places = False, True, places
@@ -258,9 +247,9 @@ class Queue:
             return
         if self._lanes is None:
             self._withdrawn += 1
-            if self._withdrawn > FEW and 2 * self._withdrawn > len(self._waiting):
+            if self._withdrawn > FEW and 2 * self._withdrawn > len(self.waiting):
                 self._withdrawn = 0
-                self._waiting = deque(slot for slot in self._waiting if slot.state is State.PENDING)
+                self.waiting = deque(slot for slot in self.waiting if slot.state is State.PENDING)
             return
         lane = self._lanes[call.wishes.gates]
         lane.withdraw()
@@ -279,7 +268,7 @@ class Queue:
         assert call is not None, other
         if self._lanes is None:
             if call.queued:
-                self._waiting[self._waiting.index(slot)] = other
+                self.waiting[self.waiting.index(slot)] = other
             return
         for gate in call.wishes.gates:
             gate.pass_on(slot, other)
@@ -288,7 +277,7 @@ class Queue:
     def in_order(self) -> list[Slot[Any]]:
         """The calls that wait, in the order in which they would run if each needed a place only."""
         if self._lanes is None:
-            return [slot for slot in self._waiting if slot.state is State.PENDING]
+            return [slot for slot in self.waiting if slot.state is State.PENDING]
         entries = [entry for lane in self._lanes.values() for entry in lane.entries()]
         return [slot for _, _, slot in sorted(entries)]
 
@@ -301,7 +290,7 @@ class Queue:
             call = slot.pending_call
             assert call is not None, slot
             call.queued = False  # else it would be counted as withdrawn, of an empty queue
-        self._waiting.clear()
+        self.waiting.clear()
         self._withdrawn = 0
         self._listed.clear()
         self._timed.clear()
@@ -313,10 +302,10 @@ class Queue:
     def _make_lanes(self) -> None:
         self._lanes = {}
         self.is_simple = False
-        for slot in self._waiting:
+        for slot in self.waiting:
             if slot.state is State.PENDING:
                 self._push((), (0, next(self._numbers), slot))
-        self._waiting.clear()
+        self.waiting.clear()
         self._withdrawn = 0
 
     def _push(self, gates: tuple[Gate, ...], entry: tuple[float, int, Slot[Any]]) -> None:

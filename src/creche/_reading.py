@@ -77,7 +77,7 @@ class ReadableTaskRunner(BaseTaskRunner):
             slot = None  # a key that cannot be hashed: refused in its turn
         if slot is None:
             slot = self._find(key)
-        if not (slot.done and slot.home.may_pass_by()) and not await slot.wait(seconds):
+        if not (slot.done and slot.home.may_pass_by()) and not await slot.home.wait(slot, seconds):
             return None
         return slot.outcome
 

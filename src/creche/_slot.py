@@ -80,6 +80,8 @@ class Slot(Generic[T_co]):
     goes on working after the runner has forgotten its key.
     """
 
+    # `home`, where it lives, and `work`, its call or who carries it out, are for the run that it is of.
+
     __slots__ = (
         "__weakref__",
         "_callbacks",
@@ -88,8 +90,8 @@ class Slot(Generic[T_co]):
         "_state",
         "_unread",
         "_wakers",
-        "_work",
         "home",
+        "work",
     )
 
     def __init__(self, key: Hashable, home: Home, work: Call | None) -> None:
@@ -97,7 +99,7 @@ class Slot(Generic[T_co]):
         self.home = home
         self._state = State.PENDING
         # A Call while pending, who carries it out while running, else None: settled, or reserved.
-        self._work: Call | Carrying | None = work
+        self.work: Call | Carrying | None = work
         # COMPLETED: the value. FAILED, CRASHED: the exception and its traceback. CANCELLED: origin
         # and reason, never the loop's own Cancelled.
         self._payload: Any = None
@@ -127,7 +129,7 @@ class Slot(Generic[T_co]):
     @property
     def reserved(self) -> bool:
         """Whether the key is only reserved, and nothing was submitted under it yet."""
-        return self._work is None and self._state is State.PENDING
+        return self.work is None and self._state is State.PENDING
 
     @property
     def origin(self) -> Origin | None:
@@ -223,19 +225,19 @@ class Slot(Generic[T_co]):
     @property
     def pending_call(self) -> Call | None:
         """The call, while it is pending; `None` for a reserved slot, and once it runs."""
-        return self._work if self._state is State.PENDING else None  # type: ignore[return-value]
+        return self.work if self._state is State.PENDING else None  # type: ignore[return-value]
 
     # What the run does with it ------------------------------------------------------------------------
 
     def fill(self, call: Call) -> None:
         """Give a reserved slot its call."""
-        self._work = call
+        self.work = call
 
     def begin(self, carrying: Carrying) -> None:
         """PENDING -> RUNNING: the slot forgets the call, and notes who has it."""
         assert self._state is State.PENDING, self
         self._state = State.RUNNING
-        self._work = carrying
+        self.work = carrying
 
     @protected
     def settle(self, state: State, payload: object) -> list[Callable[[Slot[Any]], object]]:
@@ -254,7 +256,7 @@ class Slot(Generic[T_co]):
             error.__traceback__ = strip_own_frames(error.__traceback__)
             payload = (error, error.__traceback__)
         self._payload = payload
-        self._work = None
+        self.work = None
         self._state = state
         return self._wake()
 
@@ -270,7 +272,7 @@ class Slot(Generic[T_co]):
         """
         assert self._state is State.RUNNING, self
         self._payload = value
-        self._work = None
+        self.work = None
         self._state = State.COMPLETED
         if self._wakers is None and self._callbacks is None:
             return None
@@ -299,7 +301,7 @@ class Slot(Generic[T_co]):
     @property
     def carrying(self) -> Carrying | None:
         """Who carries out the call, while it runs."""
-        return cast("Carrying", self._work) if self._state is State.RUNNING else None
+        return cast("Carrying", self.work) if self._state is State.RUNNING else None
 
     def carried_by(self, task: object) -> bool:
         """Whether it is this task that carries the call out."""
@@ -307,12 +309,12 @@ class Slot(Generic[T_co]):
 
     def cancel_body(self, origin: Origin, reason: str) -> None:
         """Cancel the body of a running call; the slot settles when it has unwound."""
-        cast("Carrying", self._work).cancel(origin, reason)
+        cast("Carrying", self.work).cancel(origin, reason)
 
     @property
     def place(self) -> Place | None:
         """Where the body of an open call runs, or is to run; `None` for a reserved or settled one."""
-        return None if self._work is None else self._work.place
+        return None if self.work is None else self.work.place
 
     def peek_error(self) -> BaseException | None:
         """The exception of a failed or crashed call, without counting as a reader."""

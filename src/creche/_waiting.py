@@ -28,7 +28,7 @@ from ._blocking import Happening, block
 from ._carrier import carriers_in
 from ._circles import check_circle, waits_for_itself
 from ._ki import protected
-from ._lending import IN_THREAD, park
+from ._lending import IN_THREAD, callers_here, park
 from ._parking import Parking
 from ._portal import Portal
 from ._slot import Slot
@@ -127,10 +127,17 @@ class LoopHome:
             await self.pass_by()
             return True
         backend = self.anywhere()
+        self._credit = _YIELD_EVERY
+        callers = callers_here(backend)
+        if not callers and not self.is_elsewhere:
+            if timeout is None:  # the usual case, in few frames: each is woken, too
+                await backend.park(slot)
+            else:
+                await park(backend, slot, timeout)
+            return slot.done
         task = backend.current_task()
         if slot.carried_by(task):
             raise waits_for_itself(slot.key, [slot.key])
-        self._credit = _YIELD_EVERY
         carriers = carriers_in(task) if timeout is None else []
         if carriers:
             check_circle(carriers, slot)
