@@ -273,12 +273,12 @@ class Carriers:
                 slot, call = work
                 work = None
                 wishes = call.wishes
-                enlisted = None if enlist is None else enlist(self._lineage)
                 if not (is_clear or self._may_begin(carrier, slot)):
                     is_clear = False
                 elif performer.is_light and call.is_async and wishes.timeout is None:
                     if carrier.kept is None:
                         performer.keep_scope(carrier)
+                    enlisted = None if enlist is None else enlist(self._lineage)
                     slot.begin(carrier)
                     board.running += 1
                     made: Any = None
@@ -296,15 +296,18 @@ class Carriers:
                             onward = performer.end_lightly(slot, call, carrier, value=value)
                         value = None
                     made = None
+                    if enlisted is not None:
+                        enlisted.clear()
                 else:
                     is_clear = False
                     if carrier.kept is not None:
                         carrier.leave_kept(None)
+                    enlisted = None if enlist is None else enlist(self._lineage)
                     onward = await performer.perform(slot, call, carrier)
+                    if enlisted is not None:
+                        enlisted.clear()
                 if wishes.gates:
                     self._queue.end(slot, wishes.gates)
-                if enlisted is not None:
-                    enlisted.clear()
                 del slot, call  # see Performer.perform
                 if onward is not None:
                     break

@@ -16,10 +16,11 @@ from __future__ import annotations
 import asyncio
 import importlib
 import math
+import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextvars import Context, ContextVar, copy_context
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, final
 
 import anyio
 import anyio.lowlevel
@@ -27,6 +28,7 @@ import anyio.to_thread
 
 from creche._backend import Backend, Nursery, Parkable, Scope
 
+from ._inside import KNOWN, is_cancelled, state_of
 from ._limiters import adopt_of_anyio
 from ._threads import ThreadCall
 
@@ -51,6 +53,10 @@ def _with_anyio(fn: Callable[[], T]) -> T:
         return fn()
     finally:
         _LIBRARY.name = before
+
+
+# Exact on CPython. Without it every task is used once.
+_references: Callable[[object], Any] = getattr(sys, "getrefcount", lambda _: object())
 
 
 async def _park(place: Parkable) -> None:
@@ -120,43 +126,108 @@ def _forget_native_cancels(before: int) -> None:
 
 
 def _is_cancel_due() -> bool:
-    return True
+    task = _current_task()
+    if not KNOWN or task.cancelling():
+        return True
+    state = state_of(task)
+    return state is not None and is_cancelled(state.cancel_scope)
+
+
+async def _checkpoint() -> None:
+    await asyncio.sleep(0)
 
 
 async def _checkpoint_if_cancelled() -> None:
     # A pending `Task.cancel` shows only when the task is suspended, and anyio does not look for it.
     if _native_cancels():
-        await anyio.lowlevel.checkpoint()
+        await asyncio.sleep(0)
     else:
         await anyio.lowlevel.checkpoint_if_cancelled()
+
+
+async def _shielded_checkpoint() -> None:
+    try:
+        await asyncio.sleep(0)
+    except asyncio.CancelledError as exc:
+        # That of a scope comes again, at the next checkpoint. `Task.cancel` comes only once.
+        if not (exc.args and str(exc.args[0]).startswith("Cancelled via cancel scope")):
+            task = _current_task()
+            task.uncancel()
+            task.cancel()
 
 
 def _is_cut() -> bool:
     return anyio.current_effective_deadline() == -math.inf
 
 
-def _mark(task: object) -> object:
-    del task
+@final
+class _Mark:
+    """What a task is like in the scope that its calls run in, while it has not been used by any."""
+
+    __slots__ = ("context", "name", "references", "scope", "state")
+
+    def __init__(self, task: asyncio.Task[Any], references: object) -> None:
+        self.state = state_of(task)
+        self.scope = self.state.cancel_scope
+        self.context = copy_context()
+        self.name = task.get_name()
+        self.references = references
+
+
+def _mark(task: asyncio.Task[Any]) -> _Mark | None:
+    # Counted as in `_go_on`: one frame below the caller, and with nothing else in hand.
+    references = _references(task)
+    return _Mark(task, references) if KNOWN else None
+
+
+def _is_intact(task: asyncio.Task[Any], mark: _Mark | None) -> bool:
+    return (
+        mark is not None
+        and mark.state.cancel_scope is mark.scope
+        and not is_cancelled(mark.scope)
+        and not task.cancelling()
+    )
+
+
+def _go_on(task: asyncio.Task[Any], mark: _Mark | None, context: Context) -> bool | None:
+    """Code can keep a task, and cancel it when another call is long in it; a lock can know its owner.
+
+    So it is used again only when nobody has kept it, nor anything in it is different. Its context cannot
+    be changed.
+    """
+    if (
+        mark is not None
+        and _references(task) == mark.references
+        and task.get_name() == mark.name
+        and _is_same(copy_context(), context)
+    ):
+        return True
     return None
 
 
-def _is_intact(task: object, mark: object) -> bool:
-    del task, mark
-    return False
+def _take_up(task: asyncio.Task[Any], mark: _Mark | None, context: Context) -> bool:
+    del task
+    return mark is not None and _is_same(mark.context, context)
 
 
-def _go_on(task: object, mark: object, context: Context) -> None:
-    del task, mark, context
+def _may_idle(task: asyncio.Task[Any], mark: _Mark | None) -> bool:
+    return (
+        mark is not None
+        and _references(task) == mark.references
+        and task.get_name() == mark.name
+        and _is_same(copy_context(), mark.context)
+    )
 
 
-def _take_up(task: object, mark: object, context: Context) -> bool:
-    del task, mark, context
-    return False
-
-
-def _may_idle(task: object, mark: object) -> bool:
-    del task, mark
-    return False
+def _is_same(now: Context, context: Context) -> bool:
+    """Whether a call sees the same in both: lineage apart, each variable has the same object."""
+    found = 0
+    for var in now:
+        if var is not _LINEAGE:
+            if context.get(var, now) is not now[var]:
+                return False
+            found += 1
+    return found == len(context) - (_LINEAGE in context)
 
 
 def _lineage() -> Sequence[object]:
@@ -236,10 +307,10 @@ BACKEND = Backend(
     ancestry=_ancestry,
     enlist=_enlist,
     have_children=_have_children,
-    checkpoint=anyio.lowlevel.checkpoint,
+    checkpoint=_checkpoint,
     is_cancel_due=_is_cancel_due,
     checkpoint_if_cancelled=_checkpoint_if_cancelled,
-    shielded_checkpoint=anyio.lowlevel.cancel_shielded_checkpoint,
+    shielded_checkpoint=_shielded_checkpoint,
     park=_park,
     run_in_thread=_run_in_thread,
     native_cancels=_native_cancels,
