@@ -23,6 +23,7 @@ FLOORS: list[set[str]] = [
     {"_events"},
     {
         "_backend",
+        "_backends._inside",
         "_backends._limiters",
         "_backends._threads",
         "_call",
@@ -73,6 +74,7 @@ FLOOR_OF = {module: floor for floor, modules in enumerate(FLOORS) for module in 
 MAY_NAME = {
     "_backends._trio": {"trio"},
     "_backends._asyncio": {"asyncio", "anyio"},
+    "_backends._inside": {"asyncio", "anyio"},
     "_adaptable": {"anyio"},  # for the type of what it gives, and only when types are checked
     "_ki": {"trio"},  # protection from Ctrl-C, which every floor may need
     # What stands in for things of anyio's is of their classes; no loop is named.
@@ -83,7 +85,14 @@ MAY_NAME = {
 }
 
 # Who may import by name, and late: not to hide a cycle, but because it costs, or may be missing.
-MAY_IMPORT_LATE = {"_backends", "_backends._trio", "_backends._asyncio", "_adaptable", "__main__"}
+MAY_IMPORT_LATE = {
+    "_backends",
+    "_backends._trio",
+    "_backends._asyncio",
+    "_backends._inside",
+    "_adaptable",
+    "__main__",
+}
 
 LONGEST = 400
 

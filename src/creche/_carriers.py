@@ -106,6 +106,11 @@ class Carriers:
             self.fetch_all()
             return
         growth = self._growth
+        if self._room is not None:
+            if (work := self._next()) is not None:
+                self._dispatch(work)
+            self._room.look()
+            return
         if queue.places is not None:
             if not queue.places.has_free:
                 return
@@ -117,8 +122,6 @@ class Carriers:
             return
         if (work := self._next()) is not None:
             self._dispatch(work)
-        if self._room is not None:
-            self._room.look()
 
     def fetch_all(self) -> None:
         """Much may have come free at once."""
@@ -418,7 +421,8 @@ class Carriers:
             if goes_on is None:
                 self._dispatch(work)
                 return None
-            carrier.has_moved = not goes_on
+            # Whoever waited to submit it may have been cancelled, and must be able to say so first.
+            carrier.has_moved = not goes_on or self._room is not None
         elif (
             self._halting.halted is None
             and not self._leaving
