@@ -28,8 +28,6 @@ from ._states import Origin, State
 # How many failures that nobody read are remembered once their slots have left the board.
 _REMEMBERED = 100
 
-_COMPLETED = State.COMPLETED
-
 
 @final
 class Board:
@@ -246,29 +244,25 @@ class Board:
         for fn in callbacks:
             self.announcer.call_back(fn, slot)
 
+    @property
+    def keeps_all(self) -> bool:
+        """Whether a slot that settles stays where it is."""
+        return self._retain and not self._aside
+
     @protected
-    def complete(self, slot: Slot[Any], value: object) -> bool:
-        """Settle the slot of a call that has returned, while nobody listens; `settle` for the hot path.
+    def follow_up(self, slot: Slot[Any], callbacks: Iterable[Callable[[Any], object]] | None) -> None:
+        """Do what follows from the completion of a call, after it was counted, while nobody listens.
 
         Args:
-            slot: a running slot of this board.
-            value: what the call returned.
-
-        Returns:
-            whether nobody was woken or called back, so that nothing can have happened since.
+            slot: settled just now.
+            callbacks: what `Slot.complete` gave.
         """
-        callbacks = slot.complete(value)
-        self.counts[_COMPLETED] += 1
-        self.running -= 1
         if not self._retain:
             self.discard(slot)
         if self._aside:
             self._aside.pop(slot, None)
-        if callbacks is None:
-            return True
-        for fn in callbacks:
+        for fn in callbacks or ():
             self.announcer.call_back(fn, slot)
-        return False
 
     def _write_and_tell(
         self,

@@ -74,6 +74,8 @@ class Carrier:
         task: the task, only ever compared.
         place: where the body of the present call runs.
         places: of which the call has, or has lent, one.
+        has_place: whether it has it now.
+        waiting: how many of its tasks wait for other calls.
         request: why the present call was cancelled, if it was.
         handed: the call that an idle carrier is woken for; `None` when it is to end.
         outer: who carries out the call that the present one is carried out in, in the same task.
@@ -88,13 +90,12 @@ class Carrier:
     """
 
     __slots__ = (
-        "_has_place",
         "_returners",
         "_scope",
-        "_waiting",
         "_wake",
         "handed",
         "has_moved",
+        "has_place",
         "is_busy",
         "is_returning",
         "kept",
@@ -106,6 +107,7 @@ class Carrier:
         "request",
         "since",
         "task",
+        "waiting",
         "waits_for",
     )
 
@@ -126,8 +128,8 @@ class Carrier:
         self._wake: Callable[[], object] | None = None
         self._scope: Scope | None = None
         self.places: Places | None = None
-        self._has_place = False
-        self._waiting = 0
+        self.has_place = False
+        self.waiting = 0
         self._returners: list[Callable[[], object]] | None = None
 
     def take(self, scope: Scope, place: Place) -> None:
@@ -212,14 +214,14 @@ class Carrier:
     def occupy(self, places: Places) -> None:
         """A place is this call's until `vacate`; it has been taken already."""
         self.places = places
-        self._has_place = True
-        self._waiting = 0
+        self.has_place = True
+        self.waiting = 0
 
     def join(self, places: Places) -> None:
         """Places are limited from now on, while the call runs: it has one, unless it waits."""
         self.places = places
-        self._has_place = self._waiting == 0
-        places.taken += self._has_place
+        self.has_place = self.waiting == 0
+        places.taken += self.has_place
 
     def vacate(self) -> None:
         """The call has ended, and gives its place back if it has it."""
@@ -229,32 +231,25 @@ class Carrier:
         if self.is_returning:  # a task outlives its call; it goes on without
             places.withdraw(self)
             self._come_back()
-        if self._has_place:
-            self._has_place = False
+        if self.has_place:
+            self.has_place = False
             places.free()
-
-    @property
-    def may_pass_on(self) -> bool:
-        """Whether the next call may have the place of this one, that has ended, just so."""
-        places = self.places
-        assert places is not None, self
-        return self._has_place and not self._waiting and places.is_calm
 
     def pass_on(self) -> None:
         """The call that was to follow is carried out elsewhere, and has the place."""
         self.places = None
-        self._has_place = self.is_busy = False
+        self.has_place = self.is_busy = False
 
     def begin_wait(self) -> None:
         """A task of the call begins to wait for another call: the first one lends the place."""
-        self._waiting += 1
+        self.waiting += 1
         if self.places is None:
             return
         if self.is_returning:  # for another task, which goes on without
             self.places.withdraw(self)
             self._come_back()
-        elif self._waiting == 1 and self._has_place:
-            self._has_place = False
+        elif self.waiting == 1 and self.has_place:
+            self.has_place = False
             self.places.free()
             self.lender.fetch()
 
@@ -263,18 +258,18 @@ class Carrier:
 
         Called by whoever settles: asked for when the task wakes, the place would be gone by then.
         """
-        self._waiting -= 1
-        if self._waiting == 0 and not self._has_place and self.places is not None:
-            self._has_place = self.places.ask(self, returning=True)
-            self.is_returning = not self._has_place
+        self.waiting -= 1
+        if self.waiting == 0 and not self.has_place and self.places is not None:
+            self.has_place = self.places.ask(self, returning=True)
+            self.is_returning = not self.has_place
 
     def give_up_wait(self) -> None:
         """The wait was cancelled, or its time has passed: the call goes on without its place."""
-        self._waiting -= 1
+        self.waiting -= 1
 
     def grant(self) -> None:
         """The place is back."""
-        self._has_place = True
+        self.has_place = True
         self._come_back()
 
     def _come_back(self) -> None:

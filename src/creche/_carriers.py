@@ -35,12 +35,15 @@ from ._performing import Performer
 from ._places import Places
 from ._queue import Queue
 from ._slot import Slot
+from ._states import State
 from ._waiting_room import WaitingRoom
 
 # A carrier that is given call after call lets the others run at least this often. Arbitrary.
 _YIELD_EVERY = 32
 
 _TASK_NAME = "creche carrier"
+
+_COMPLETED = State.COMPLETED
 
 # How many carriers wait idle at most, in a run without a limit: each keeps some kilobytes. Arbitrary.
 _KEPT = 64
@@ -263,7 +266,7 @@ class Carriers:
         book that is kept for every call, would cost a twentieth of it.
         """
         backend, board, performer = self._backend, self._board, self._performer
-        enlist, is_intact = backend.enlist, backend.is_intact
+        enlist, is_intact, counts = backend.enlist, backend.is_intact, board.counts
         task = backend.current_task()
         carrier = CARRIED[task] = Carrier(task, self)
         streak = 0
@@ -293,7 +296,12 @@ class Carriers:
                         onward = performer.end_lightly(slot, call, carrier, raised=exc, made=made)
                     else:
                         if carrier.request is None and is_intact(task, carrier.mark):
-                            is_clear = board.complete(slot, value)
+                            callbacks = slot.complete(value)
+                            counts[_COMPLETED] += 1
+                            board.running -= 1
+                            is_clear = callbacks is None and board.keeps_all
+                            if not is_clear:
+                                board.follow_up(slot, callbacks)
                         else:
                             is_clear = False
                             onward = performer.end_lightly(slot, call, carrier, value=value)
@@ -371,34 +379,40 @@ class Carriers:
         None of the books changes hands then. A call that must have another task goes there.
         """
         queue = self._queue
+        places = queue.places
         if (
             not queue.is_simple
             or self._room is not None
-            or carrier.places is not queue.places
-            or not (carrier.places is None or carrier.may_pass_on)
+            or carrier.places is not places
+            or not (places is None or (carrier.has_place and not carrier.waiting and places.is_calm))
             or (self._waits and carrier.task in self._waits)
         ):
             return None
-        work = queue.follow()
-        if work is None:
+        waiting = queue.waiting
+        while waiting:
+            slot = waiting.popleft()
+            call = slot.work
+            if type(call) is Call:
+                break
+            queue.pass_over()
+        else:
             return None
         growth = self._growth
-        if growth is not None:
+        if growth is not None and carrier.since != growth.passes:
             carrier.since = growth.end_and_begin(carrier.since)
-        call = work[1]
         goes_on = self._backend.go_on(carrier.task, carrier.mark, call.context)
         if goes_on:
-            return work
-        call.queued, call.taken, call.places = False, True, queue.places
+            return slot, call
+        call.queued, call.taken, call.places = False, True, places
         if goes_on is None:
             if growth is not None:
                 growth.end(carrier.since)
                 growth.come()
             carrier.pass_on()
-            self._dispatch(work)
+            self._dispatch((slot, call))
             return None
         carrier.has_moved = True
-        return work
+        return slot, call
 
     async def _let_others_run(self, carrier: Carrier) -> None:
         """A call that never blocks must not starve the loop; the pass is not one in which it blocks."""

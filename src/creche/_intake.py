@@ -223,7 +223,9 @@ class Intake:
         board.claimed += 1
         call.queued = True
         queue.waiting.append(slot)
-        self._carriers.fetch()
+        places = queue.places
+        if places is None or places.has_free:
+            self._carriers.fetch()
         return slot
 
     def apply(

@@ -153,20 +153,9 @@ class Queue:
         rank = -priority if self._ageing is None else now - priority * self._ageing
         self._push(gates, (rank, next(self._numbers), slot))
 
-    def follow(self) -> tuple[Slot[Any], Call] | None:
-        """The next call for a place that is taken already, to begin at once; only while `is_simple`.
-
-        Returns:
-            its slot and the call; `None` if none waits, and the place is still to be freed.
-        """
-        waiting = self.waiting
-        while waiting:
-            slot = waiting.popleft()
-            call = slot.work
-            if type(call) is Call:
-                return slot, call
-            self._withdrawn -= 1
-        return None
+    def pass_over(self) -> None:
+        """One that was taken from `waiting` had been cancelled."""
+        self._withdrawn -= 1
 
     def next(self, now: float = 0) -> tuple[Slot[Any], Call] | None:
         """Take a place and the limits, and the call that is to have them; `None` if one is missing.

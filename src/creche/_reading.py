@@ -77,9 +77,10 @@ class ReadableTaskRunner(BaseTaskRunner):
             slot = None  # a key that cannot be hashed: refused in its turn
         if slot is None:
             slot = self._find(key)
-        if not (slot.done and slot.home.may_pass_by()) and not await slot.home.wait(slot, seconds):
-            return None
-        return slot.outcome
+        outcome = slot.glance()
+        if outcome is None and await slot.home.wait(slot, seconds):
+            outcome = slot.outcome
+        return outcome
 
     async def result(self, key: Hashable | Slot[T]) -> Any:  # noqa: ANN401 - a key says nothing of the type; a slot does, when awaited
         """Wait for a call, and give its value or raise what it raised; a checkpoint as `wait` is.

@@ -160,6 +160,12 @@ class Slot(Generic[T_co]):
             return Value(self._payload)
         return Error(self._error())
 
+    def glance(self) -> Outcome[T_co] | None:
+        """The outcome of a completed call, where a wait for it need not so much as be a cancel point."""
+        if self._state is State.COMPLETED and self.home.may_pass_by():
+            return Value(self._payload)
+        return None
+
     def result(self, timeout: float | None = None) -> T_co:
         """Give the value, or raise what the call raised.
 
