@@ -49,7 +49,8 @@ FLOORS: list[set[str]] = [
     {"_intake"},
     {"_hosting"},  # one run
     {"_submitting"},
-    {"_afar", "_base", "_mapping", "_draining", "_group", "facades", "facades._child", "facades._scope"},
+    {"_afar", "_base", "_pulling", "_draining", "_group", "facades", "facades._child", "facades._scope"},
+    {"_mapping"},
     {"_reading", "_thread_mapping", "facades._children", "facades._future", "facades._handle"},
     {"_from_thread", "_steering", "facades._block"},
     {"_keyed"},

@@ -72,12 +72,13 @@ class Board:
         # Open slots whose key is another call's by now.
         self._aside: dict[Slot[Any], None] = {}
 
-    def claim(self, key: Hashable, call: Call | None) -> Slot[Any]:
+    def claim(self, key: Hashable, call: Call | None, title: str | None = None) -> Slot[Any]:
         """Hang a new slot under a key, or give a reserved one its call.
 
         Args:
             key: the key; `None` for a fresh one.
             call: the call; `None` to reserve the key only.
+            title: what a fresh key is made from; `None` for the name of the call.
 
         Returns:
             the slot, pending.
@@ -87,7 +88,7 @@ class Board:
             TypeError: the key cannot be hashed, or is a slot.
         """
         if key is None:
-            key = self._fresh_key("reserved" if call is None else name_of(call.fn))
+            key = self.fresh_key(title or ("reserved" if call is None else name_of(call.fn)))
         slot = self.look_up(key)
         if slot is None:
             slot = self.hang(Slot(key, self.home, call))
@@ -111,7 +112,7 @@ class Board:
             the slot, pending.
         """
         if key is None:
-            key = self._fresh_key(name_of(call.fn)) if title is None else self.free_key(title)
+            key = self.fresh_key(name_of(call.fn)) if title is None else self.free_key(title)
         return Slot(key, self.home, call)
 
     @protected
@@ -409,9 +410,17 @@ class Board:
         Returns:
             the name itself, if it can be, else the name and a number.
         """
-        return self._fresh_key(name) if name in self.slots else name
+        return self.fresh_key(name) if name in self.slots else name
 
-    def _fresh_key(self, name: str) -> str:
+    def fresh_key(self, name: str) -> str:
+        """A key that is made from a name and a number, and is free.
+
+        Args:
+            name: what people call it.
+
+        Returns:
+            the key.
+        """
         while True:
             key = f"{name}-{next(self._fresh)}"
             if key not in self.slots:

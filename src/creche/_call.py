@@ -58,10 +58,18 @@ class Call:
 
     __slots__ = ("after", "args", "context", "fn", "is_async", "places", "queued", "taken", "wishes")
 
-    def __init__(self, fn: Callable[..., Any], args: tuple[Any, ...], *, is_async: bool) -> None:
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        *,
+        is_async: bool,
+        context: Context | None = None,
+    ) -> None:
         self.fn: Callable[..., Any] = fn
         self.args: tuple[Any, ...] = args
-        self.context: Context = copy_context()
+        # Nobody enters it: whoever carries the call out does so in a copy.
+        self.context: Context = copy_context() if context is None else context
         self.is_async: bool = is_async
         self.queued: bool = False
         self.after: tuple[Any, ...] = ()

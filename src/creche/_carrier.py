@@ -221,7 +221,8 @@ class Carrier:
         """Places are limited from now on, while the call runs: it has one, unless it waits."""
         self.places = places
         self.has_place = self.waiting == 0
-        places.taken += self.has_place
+        if self.has_place:
+            places.join()
 
     def vacate(self) -> None:
         """The call has ended, and gives its place back if it has it."""

@@ -176,7 +176,7 @@ class Carriers:
             for slot in self._board.open_slots():
                 call = slot.pending_call
                 if call is not None and call.taken:
-                    places.taken += 1
+                    places.join()
                     call.places = places
             for carrier in CARRIED.values():
                 if carrier.lender is self and carrier.is_busy and not carrier.lends:
@@ -221,6 +221,7 @@ class Carriers:
         CARRIED[carrier.task] = carrier
         carrier.is_busy = True
         enlist = self._backend.enlist
+        call.context = call.context.copy()  # it is entered
         enlisted = None if enlist is None else call.context.run(enlist, self._lineage)
         try:
             return await self._performer.perform(slot, call, carrier, in_own_task=False)
@@ -396,7 +397,11 @@ class Carriers:
                 break
             queue.pass_over()
         else:
-            return None
+            # Whoever has more to be done as soon as there is a place has it done now.
+            supplied = queue.supply()
+            if supplied is None:
+                return None
+            slot, call = supplied
         growth = self._growth
         if growth is not None and carrier.since != growth.passes:
             carrier.since = growth.end_and_begin(carrier.since)
@@ -426,6 +431,11 @@ class Carriers:
         if carrier.is_busy:
             self._end(carrier)
         work = self._next()
+        if work is None and self._queue.sources and self._halting.halted is None:
+            supplied = self._queue.supply()
+            if supplied is not None:
+                self._queue.push(supplied[0], supplied[1].wishes.priority, backend.current_time())
+                work = self._next()
         if self._room is not None:
             self._room.look()
         if not self._queue.is_simple:
@@ -462,6 +472,7 @@ class Carriers:
             carrier.leave_kept(raised)
         self.live -= 1
         if self._halting.halted is None:
+            self._queue.nudge()
             self.fetch()
         self._look_for_end()
 

@@ -64,12 +64,13 @@ class Intake:
         self._thread = get_ident()
 
     @protected
-    def claim(self, key: Hashable, call: Call | None) -> Slot[Any]:
+    def claim(self, key: Hashable, call: Call | None, title: str | None = None) -> Slot[Any]:
         """Check a call in, or reserve its key, while the intake is open.
 
         Args:
             key: the key; `None` for a fresh one.
             call: the call; `None` to reserve the key only.
+            title: what a fresh key is made from; `None` for the name of the call.
 
         Returns:
             the pending slot.
@@ -80,7 +81,7 @@ class Intake:
             TypeError: the key cannot be hashed.
         """
         self.check(key)
-        return self._board.claim(key, call)
+        return self._board.claim(key, call, title)
 
     def check(self, key: Hashable) -> None:
         """Refuse what comes too late, or from the wrong thread.
@@ -176,7 +177,7 @@ class Intake:
         if after:
             self._check_circle(key, after)
         slot = self.claim(key, call)
-        ready = ready or self._enqueue
+        ready = ready or self.enqueue
         if slot.done:
             return slot  # an instrument that was told of it has cancelled it
         if after:
@@ -253,7 +254,7 @@ class Intake:
         slot = self._board.draft(key, call, title)
         applicant = Applicant(self._room, key, call, slot, on_collision, again, title)
         self._room.take_in(applicant)
-        self._enqueue(applicant.slot, call)
+        self.enqueue(applicant.slot, call)
         return applicant
 
     def give_up(self, applicant: Applicant) -> None:
@@ -272,8 +273,13 @@ class Intake:
             msg = f"call {key!r} cannot run after {chain}: that is a circle; leave one of them out"
             raise ValueError(msg)
 
-    def _enqueue(self, slot: Slot[Any], call: Call) -> None:
-        """The call waits for nothing but a place from now on."""
+    def enqueue(self, slot: Slot[Any], call: Call) -> None:
+        """The call waits for nothing but a place from now on.
+
+        Args:
+            slot: its slot, pending.
+            call: the call.
+        """
         priority = call.wishes.priority
         if priority or self._ageing is not None:
             self._queue.push(slot, priority, self._now())

@@ -63,6 +63,11 @@ class Places:
         """Whether there is one that nobody has."""
         return self.taken < self._limit
 
+    def join(self) -> None:
+        """Somebody has a place of these, whether there was one or not: it had begun without."""
+        self.taken += 1
+        self._look()
+
     def take(self) -> bool:
         """Take a place; False when there is none."""
         if self.taken >= self._limit:

@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterable, Mapping
 from heapq import heappop, heappush
 from itertools import count
 from types import MappingProxyType
-from typing import Any, final
+from typing import Any, Protocol, final
 
 from ._call import Call
 from ._lanes import FEW, Lane
@@ -37,6 +37,19 @@ from ._places import Places
 from ._rates import Bucket, Rate
 from ._slot import Slot
 from ._states import State
+
+
+class Source(Protocol):
+    """Somebody who has more to be done, whenever there is a place for it."""
+
+    def supply(self) -> tuple[Slot[Any], Call] | None:
+        """The next call, pending and in no queue; `None` if there is none now."""
+        ...
+
+    def nudge(self) -> None:
+        """Nobody may ask any more: see to it yourself."""
+        ...
+
 
 NO_GATES: Mapping[str, Gate] = MappingProxyType({})
 
@@ -51,6 +64,7 @@ class Queue:
         judge: asked before a call is handed out: gives its slot, which may be another one by then; it
             has been settled instead if that gives none. `None` to hand them all out.
         is_simple: whether all that a call may wait for is a place: what comes free then serves one.
+        sources: who is asked for calls when none waits, by the carriers that have just ended one.
         waiting: while `is_simple`: those that wait, and some that were cancelled meanwhile.
         wakes_at: when `next` may have something that it did not have when last asked, though nothing
             else happens; infinity if it will not.
@@ -68,6 +82,7 @@ class Queue:
         "is_simple",
         "judge",
         "places",
+        "sources",
         "waiting",
         "wakes_at",
     )
@@ -83,6 +98,7 @@ class Queue:
         self.places = None if max_workers is None else Places(max_workers)
         self.gates = gates
         self.judge: Callable[[Slot[Any]], Slot[Any] | None] | None = None
+        self.sources: list[Source] = []
         self.wakes_at = math.inf
         self._ageing = ageing
         self._bucket = None if rate is None else Bucket(rate)
@@ -152,6 +168,19 @@ class Queue:
             self._make_lanes()
         rank = -priority if self._ageing is None else now - priority * self._ageing
         self._push(gates, (rank, next(self._numbers), slot))
+
+    def supply(self) -> tuple[Slot[Any], Call] | None:
+        """A call of somebody who has more, to begin at once; its slot and itself."""
+        for source in self.sources:
+            supplied = source.supply()
+            if supplied is not None:
+                return supplied
+        return None
+
+    def nudge(self) -> None:
+        """Have those who have more see to it themselves."""
+        for source in self.sources:
+            source.nudge()
 
     def pass_over(self) -> None:
         """One that was taken from `waiting` had been cancelled."""
@@ -273,6 +302,7 @@ class Queue:
     def drop_all(self) -> list[Slot[Any]]:
         """Empty the queue; the calls that still waited, in the order in which they would have run."""
         dropped = self.in_order()
+        self.nudge()
         for lane in list((self._lanes or {}).values()):
             self._drop(lane)
         for slot in dropped:

@@ -274,7 +274,7 @@ class Slot(Generic[T_co]):
             value: what it returned.
 
         Returns:
-            the done callbacks; `None` when nobody waited for it either.
+            the done callbacks; `None` when there are none, and no code of a user's is to be called.
         """
         assert self._state is State.RUNNING, self
         self._payload = value
@@ -282,7 +282,7 @@ class Slot(Generic[T_co]):
         self._state = State.COMPLETED
         if self._wakers is None and self._callbacks is None:
             return None
-        return self._wake()
+        return self._wake() or None
 
     def _wake(self) -> list[Callable[[Slot[Any]], object]]:
         wakers = self._wakers
@@ -325,6 +325,11 @@ class Slot(Generic[T_co]):
     def peek_error(self) -> BaseException | None:
         """The exception of a failed or crashed call, without counting as a reader."""
         return self._payload[0] if self._state in (State.FAILED, State.CRASHED) else None
+
+    def peek_value(self) -> T_co:
+        """The value of a completed call."""
+        assert self._state is State.COMPLETED, self
+        return self._payload  # type: ignore[no-any-return]
 
     def tell_when_read(self, fn: Callable[[], object]) -> None:
         """Have a function called when somebody first sees how the call ended."""

@@ -92,7 +92,7 @@ def _go_on(task: Task, mark: object, context: Context) -> bool:
     now = task.context
     if not (now or context) or _same_context(now, context):
         return True
-    task.context = context
+    task.context = context.copy()
     return False
 
 
