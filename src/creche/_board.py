@@ -342,8 +342,9 @@ class Board:
 
     def discard(self, slot: Slot[Any]) -> None:
         """Take a slot that was read off the board, if it is still there."""
-        if self.slots.get(slot.key) is slot:
-            del self.slots[slot.key]
+        key = slot.key
+        if self.slots.get(key) is slot:
+            del self.slots[key]
 
     def set_aside(self, slot: Slot[Any]) -> None:
         """Free the key of a slot for another call; an open one stays with the run until it settles."""

@@ -11,6 +11,7 @@ Invariant: what is refused has left nothing behind.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Sequence
+from functools import partial
 from inspect import CO_COROUTINE
 from threading import get_ident
 from types import FunctionType
@@ -227,6 +228,31 @@ class Intake:
         places = queue.places
         if places is None or places.has_free:
             self._carriers.fetch()
+        return slot
+
+    @protected
+    def check_in(self, title: str, call: Call, arrive: Callable[[Slot[Any]], object]) -> Slot[Any]:
+        """Check a call in under a fresh key, in nobody's queue; only where nobody listens.
+
+        Args:
+            title: what the key is made from.
+            call: the call.
+            arrive: told of its slot when that settles.
+
+        Returns:
+            the slot, pending.
+
+        Raises:
+            RunnerClosed: the run takes no more calls.
+        """
+        if self._halting.halted is not None or not self.is_open:
+            raise self._why_closed(title)
+        board = self._board
+        key = board.fresh_key(title)
+        slot: Slot[Any] = Slot(key, self._home, call)
+        slot.attend(partial(arrive, slot))
+        board.slots[key] = slot
+        board.claimed += 1
         return slot
 
     def apply(

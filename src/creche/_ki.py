@@ -62,13 +62,22 @@ def call_openly(fn: Callable[..., Any], *args: Any) -> Any:  # noqa: ANN401 - co
     try:
         if getattr(fn, "__code__", None) in _PROTECTED:
             return fn(*args)
-        return _called(fn, args)
+        return called_openly(fn, args)
     finally:
         del fn, args  # see await_openly
 
 
 @disable_ki_protection
-def _called(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:  # noqa: ANN401
+def called_openly(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:  # noqa: ANN401 - as above
+    """`call_openly` for what is certainly not our own.
+
+    Args:
+        fn: the function.
+        args: its arguments.
+
+    Returns:
+        what it gives.
+    """
     try:
         return fn(*args)
     finally:

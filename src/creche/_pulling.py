@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 from contextvars import copy_context
-from typing import Any, Generic, TypeVar, cast, final
+from typing import Any, Generic, TypeVar, final
 
 from ._call import Call, Wishes, name_of
 from ._hosting import Run
-from ._ki import call_openly, protected
+from ._ki import call_openly, called_openly, protected
 from ._slot import Slot
 from ._states import State
 
@@ -54,7 +54,7 @@ class Pulling(Generic[Item, T]):
         self._run = run
         self._fn = fn
         self._name = name_of(fn)
-        self._iterator = iterator
+        self._from = (iterator, _END)
         self._key = key
         self._wishes = wishes
         self._is_async = is_async
@@ -125,8 +125,10 @@ class Pulling(Generic[Item, T]):
 
     def supply(self) -> tuple[Slot[Any], Call] | None:
         """The next call, for the carrier that asks; part of `_queue.Source`."""
-        pulled = self._pull() if self._has_more else None
-        if self._is_over:
+        if self._has_ended or len(self._open) >= (self._window or 0):
+            return None
+        pulled = None if self._is_over else self._pull()
+        if pulled is None and self._is_over:
             self.nudge()
         return pulled
 
@@ -154,16 +156,21 @@ class Pulling(Generic[Item, T]):
         """The next item, and its call, checked in; not in the queue. `None` when it has ended."""
         run = self._run
         try:
-            item = self._context.run(call_openly, next, self._iterator, _END)
+            item = self._context.run(called_openly, next, self._from)
             if item is _END:
                 self._has_ended = True
                 return None
+            call = Call(self._fn, (item,), is_async=self._is_async, context=self._context)
+            call.wishes = self._wishes
+            if run.is_plain and self._key is None:
+                slot = run.intake.check_in(self._name, call, self._arrive)
+                self._open[slot] = len(self.results)
+                self.results.append(_END)
+                return slot, call
             key = None
             if self._key is not None:
                 key = self._context.run(call_openly, self._key, item)
-            call = Call(self._fn, (item,), is_async=self._is_async, context=self._context)
-            call.wishes = self._wishes
-            slot = cast("Slot[T]", run.intake.claim(key, call, self._name))
+            slot = run.intake.claim(key, call, self._name)
         except BaseException as exc:  # noqa: BLE001 - raised in the task of the map
             self._error = exc
             return None
@@ -188,7 +195,7 @@ class Pulling(Generic[Item, T]):
             self.failure = self.failure or slot
         if self._key is None:
             self._run.board.discard(slot)
-        # A carrier that has completed a call asks for the next one by itself.
+        # A carrier that has completed a call asks for the next one by itself, until there is none.
         if (
             not self._is_supplied
             or state is not State.COMPLETED

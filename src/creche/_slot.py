@@ -343,6 +343,10 @@ class Slot(Generic[T_co]):
 
     # Waiting ------------------------------------------------------------------------------------------
 
+    def attend(self, wake: Waker) -> None:
+        """`enroll` for a new slot, which nobody else has yet."""
+        self._wakers = wake
+
     @protected
     def enroll(self, wake: Waker) -> bool:
         """Ask to be woken when the slot settles.
