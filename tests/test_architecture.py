@@ -75,7 +75,7 @@ FLOOR_OF = {module: floor for floor, modules in enumerate(FLOORS) for module in 
 MAY_NAME = {
     "_backends._trio": {"trio"},
     "_backends._asyncio": {"asyncio", "anyio"},
-    "_backends._inside": {"asyncio", "anyio"},
+    "_backends._inside": {"asyncio"},
     "_adaptable": {"anyio"},  # for the type of what it gives, and only when types are checked
     "_ki": {"trio"},  # protection from Ctrl-C, which every floor may need
     # What stands in for things of anyio's is of their classes; no loop is named.

@@ -303,6 +303,7 @@ class Carriers:
                             is_clear = callbacks is None and board.keeps_all
                             if not is_clear:
                                 board.follow_up(slot, callbacks)
+                            callbacks = None
                         else:
                             is_clear = False
                             onward = performer.end_lightly(slot, call, carrier, value=value)
@@ -456,6 +457,11 @@ class Carriers:
             self._idle[carrier] = None
             try:
                 await backend.park(carrier)
+            except backend.cancelled:
+                if backend.is_cut():
+                    raise
+                # By asyncio's `Task.cancel`: it is nobody's, and this task may be the target again.
+                backend.forget_native_cancels(0)
             finally:
                 self._idle.pop(carrier, None)
             work, carrier.handed = carrier.handed, None

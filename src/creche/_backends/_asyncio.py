@@ -28,7 +28,7 @@ import anyio.to_thread
 
 from creche._backend import Backend, Nursery, Parkable, Scope
 
-from ._inside import KNOWN, is_cancelled, state_of
+from ._inside import KNOWN, is_cancelled, start, state_of
 from ._limiters import adopt_of_anyio
 from ._threads import ThreadCall
 
@@ -260,7 +260,10 @@ def _start_soon(
     arg: object,
     name: str,
 ) -> None:
-    _with_anyio(partial(context.run, partial(nursery.start_soon, fn, arg, name=name)))
+    if KNOWN and asyncio.get_running_loop().get_task_factory() is None:
+        start(nursery, cast("Coroutine[Any, Any, Any]", fn(arg)), context.copy(), name)
+    else:  # a factory may take the first step at once, or give tasks that are not asyncio's
+        _with_anyio(partial(context.run, partial(nursery.start_soon, fn, arg, name=name)))
 
 
 def _is_innermost(nursery: Nursery) -> bool:
