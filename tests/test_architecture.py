@@ -21,6 +21,7 @@ SOURCE = ROOT / "src" / "creche"
 FLOORS: list[set[str]] = [
     {"_bell", "_errors", "_latch", "_states", "_ki", "_log", "_statistics"},  # words, and no state
     {"_events"},
+    {"_home"},
     {
         "_backend",
         "_backends._inside",
@@ -37,6 +38,7 @@ FLOORS: list[set[str]] = [
     {"_limits"},
     {"_options"},
     {"_backends._trio", "_backends._asyncio", "_slot", "_announce"},
+    {"_unread"},
     {"_backends", "_carrier", "_lanes", "_board", "_portal"},
     {"_queue"},
     {"_lending", "_circles", "_waiting_room"},  # waiting, from inside a call
@@ -45,7 +47,8 @@ FLOORS: list[set[str]] = [
     {"_halting"},
     {"_grace", "_guests"},
     {"_performing", "_pacing"},  # one call
-    {"_carriers", "_exit"},
+    {"_dispatching", "_exit"},
+    {"_carriers"},
     {"_intake"},
     {"_hosting"},  # one run
     {"_submitting"},

@@ -14,19 +14,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Hashable, Iterable
-from functools import partial
 from typing import Any, final
 
 from ._announce import Announcer
 from ._call import Call, name_of
 from ._errors import KeyTaken, NotSettled, UnknownKey
 from ._events import CallEvent, Place
+from ._home import Carrying, Home
 from ._ki import protected
-from ._slot import Carrying, Home, Slot
+from ._slot import Slot
 from ._states import Origin, State
-
-# How many failures that nobody read are remembered once their slots have left the board.
-_REMEMBERED = 100
+from ._unread import Unread
 
 
 @final
@@ -43,8 +41,7 @@ class Board:
         running: how many calls are running.
         is_telling: whether the end of a call is being told of, and what follows from it must wait.
         when_told: called when it has been.
-        unread: the failures that nobody has read: key, and the slot while it is on the board.
-        unread_forgotten: how many more there are that are not remembered by key.
+        unread: the failures that nobody has read.
     """
 
     def __init__(
@@ -63,8 +60,7 @@ class Board:
         self.running = 0
         self.is_telling = False
         self.when_told: Callable[[], object] = lambda: None
-        self.unread: dict[object, tuple[Hashable, Slot[Any] | None]] = {}
-        self.unread_forgotten = 0
+        self.unread = Unread()
         self.home = home
         self._now = now
         self._retain = retain
@@ -196,28 +192,6 @@ class Board:
             raise UnknownKey(key)
         return slot
 
-    def find_all(self, keys: object) -> list[Slot[Any]]:
-        """The slots that are meant by what was passed as `after`.
-
-        Args:
-            keys: keys that are on the board, or handles.
-
-        Returns:
-            the slots.
-
-        Raises:
-            UnknownKey: no slot is under one of the keys.
-            TypeError: it is no collection of keys, or one of them cannot be hashed.
-        """
-        if isinstance(keys, (str, bytes)) or not isinstance(keys, Iterable):
-            msg = f"after must be a list of keys or slots, not {keys!r}"
-            raise TypeError(msg)
-        try:
-            return [self.find(key) for key in keys]
-        except UnknownKey as unknown:
-            hint = "submit or reserve() it before what runs after it; if it was forgotten, pass its slot"
-            raise UnknownKey(unknown.key, hint) from None
-
     @protected
     def begin(self, slot: Slot[Any], carrying: Carrying) -> None:
         """A pending call is being carried out from now on.
@@ -289,7 +263,7 @@ class Board:
         before, reserved = slot.state, slot.reserved
         if state is State.FAILED:
             # First: a reader in another thread may see it, and say so, before `settle` returns.
-            self._remember_unread(slot)
+            self.unread.remember(slot, keep=self._retain)
         callbacks = slot.settle(state, payload)
         self.counts[state] += 1
         if before is State.RUNNING:
@@ -391,16 +365,6 @@ class Board:
             slot.peek_error(),
         )
         self.announcer.tell(name, event)
-
-    def _remember_unread(self, slot: Slot[Any]) -> None:
-        token = object()
-        self.unread[token] = (slot.key, slot if self._retain else None)
-        slot.tell_when_read(partial(self.unread.pop, token, None))
-        if not self._retain and len(self.unread) > _REMEMBERED:
-            # A runner that lives for months, with failures that nobody looks at, stays small.
-            # By a list of them: a reader in another thread takes some off meanwhile.
-            self.unread.pop(list(self.unread)[0], None)  # noqa: RUF015
-            self.unread_forgotten += 1
 
     def free_key(self, name: str) -> str:
         """A key that is made from a name, and is free.

@@ -1,210 +1,39 @@
 """Carriers: the tasks of a run that take calls from the queue and carry them out.
 
-What it is for: getting a carrier to each call that has a place. On trio a carrier carries call after
-call, and waits idle for the next; without a limit there are more of them only for calls that block (see
-`_growth`). On asyncio each call has a task of its own, since there code can keep a task and cancel it
-when another call's work is long in it.
+What it is for: a carrier carries call after call, and waits idle for the next. On asyncio, where code
+can keep a task and cancel it when another call's work is long in it, only for as long as nobody has
+kept its task, or left anything in it.
 
-What it does not know: how a call is carried out, keys, how the run is opened and closed.
+What it does not know: which carrier gets a call, keys, how the run is opened and closed.
 
 Invariant: a call that was taken from the queue is settled before its carrier takes another or ends.
 A carrier whose enclosing scope is cancelled starts nothing more: it looks between calls, outside the
 call's own scope.
 
-What a call leaves behind in a task that is used again, a lock, say, is the next call's.
+What a call leaves behind in a task of trio's, a lock, say, is the next call's.
 """
 
 from __future__ import annotations
 
-import math
 import sys
-from collections.abc import Callable
-from contextvars import copy_context
 from typing import Any, final
 
-from ._backend import Backend, Nursery
-from ._board import Board
 from ._call import Call
 from ._carrier import CARRIED, Carrier, with_outer
-from ._growth import BASE, Growth
-from ._guests import Guests
-from ._halting import Guest, Halting
+from ._dispatching import Dispatcher, Work
 from ._ki import openly, protected
-from ._pacing import Pacer
-from ._performing import Performer
-from ._places import Places
-from ._queue import Queue
 from ._slot import Slot
 from ._states import State
-from ._waiting_room import WaitingRoom
 
 # A carrier that is given call after call lets the others run at least this often. Arbitrary.
 _YIELD_EVERY = 32
 
-_TASK_NAME = "creche carrier"
-
 _COMPLETED = State.COMPLETED
-
-# How many carriers wait idle at most, in a run without a limit: each keeps some kilobytes. Arbitrary.
-_KEPT = 64
-
-Work = tuple[Slot[Any], Call]
 
 
 @final
-class Carriers:
-    """All the carriers of one run.
-
-    Attributes:
-        live: how many carriers there are.
-    """
-
-    def __init__(
-        self,
-        backend: Backend,
-        nursery: Nursery,
-        board: Board,
-        queue: Queue,
-        halting: Halting,
-        performer: Performer,
-        room: WaitingRoom | None,
-        *,
-        when_drained: Callable[[], object],
-        when_stalled: Callable[[], object],
-    ) -> None:
-        self.live = 0
-        self._backend = backend
-        self._nursery = nursery
-        self._board = board
-        self._queue = queue
-        self._halting = halting
-        self._performer = performer
-        # A submit that may be refused for want of room must know whether its call starts at once.
-        self._growth = Growth() if room is None else None
-        self._room = room
-        self._when_drained = when_drained
-        self._when_stalled = when_stalled
-        # Used as a stack: the one that was busy last is the one whose stack is warm.
-        self._idle: dict[Carrier, None] = {}
-        # The tasks whose calls wait for other calls, each with the deadline of its wait; and how many
-        # calls have a carrier, or are on their way to one, and do not wait.
-        self._waits: dict[object, float] = {}
-        self._busy = 0
-        self._leaving = False
-        # The deadline of the host at the exit: a call that waits with an earlier one will wake up by it.
-        self._deadline = math.inf
-        self._guests = Guests(backend, nursery, halting, self._look_for_drained)
-        self._lineage = backend.ancestry()
-        self._pacer = Pacer(backend, nursery, queue, halting, self.fetch, self._look_for_end)
-
-    @property
-    def idle(self) -> int:
-        """How many carriers wait for a call."""
-        return len(self._idle)
-
-    def fetch(self) -> None:
-        """A call was queued, or something came free: get a carrier to whatever can start now."""
-        queue = self._queue
-        if not queue.is_simple:
-            self.fetch_all()
-            return
-        growth = self._growth
-        if self._room is not None:
-            if (work := self._next()) is not None:
-                self._dispatch(work)
-            self._room.look()
-            return
-        if queue.places is not None:
-            if not queue.places.has_free:
-                return
-        elif growth is not None and not self._idle and growth.young >= BASE and self._busy >= BASE:
-            # It has a carrier soon, one that is free by then, or if need be one of its own.
-            if not growth.is_watched and len(queue):
-                growth.is_watched = True
-                self._backend.start_soon(self._nursery, copy_context(), self._grow, growth, _TASK_NAME)
-            return
-        if (work := self._next()) is not None:
-            self._dispatch(work)
-
-    def fetch_all(self) -> None:
-        """Much may have come free at once."""
-        while True:
-            while (work := self._next()) is not None:
-                self._dispatch(work)
-            if self._room is None or not self._room.look():
-                break
-        self._pacer.look()
-        self._look_for_stall()
-
-    @protected
-    async def _grow(self, growth: Growth) -> None:
-        """Start carriers for what is queued, as long as there is something; see `Growth`."""
-        backend = self._backend
-        try:
-            while self._halting.halted is None and len(self._queue):
-                await backend.shielded_checkpoint()
-                for _ in range(growth.count_pass()):
-                    work = self._next()
-                    if work is None:
-                        break
-                    self._dispatch(work)
-        finally:
-            growth.is_watched = False
-            self._look_for_end()
-
-    def _dispatch(self, work: Work) -> None:
-        context = work[1].context
-        while self._idle:
-            carrier, _ = self._idle.popitem()
-            if carrier.is_idle:
-                if self._backend.take_up(carrier.task, carrier.mark, context):
-                    carrier.hand(work)
-                    return
-                carrier.hand(None)
-        self.live += 1
-        self._backend.start_soon(self._nursery, context, self._carry, work, _TASK_NAME)
-
-    def resize(self, number: int | None) -> None:
-        """Let so many calls run at once from now on; `None` for no limit.
-
-        What runs goes on; above a lower limit nothing starts until enough calls have ended.
-        """
-        places = self._queue.places
-        if places is None and number is not None:
-            # Calls run that have none, or are on their way: those on the loop get one each now.
-            places = self._queue.places = Places(number)
-            for slot in self._board.open_slots():
-                call = slot.pending_call
-                if call is not None and call.taken:
-                    places.join()
-                    call.places = places
-            for carrier in CARRIED.values():
-                if carrier.lender is self and carrier.is_busy and not carrier.lends:
-                    carrier.join(places)
-        elif places is not None:
-            places.resize(number)
-        self.fetch_all()
-
-    def leave(self) -> None:
-        """Nobody waits idle from now on: a carrier that finds no call ends. For the host, inside."""
-        self._leaving = True
-        self._deadline = self._backend.current_effective_deadline()
-        while self._idle:
-            carrier, _ = self._idle.popitem()
-            if carrier.is_idle:
-                carrier.hand(None)
-        self._guests.hold_open()
-        self._look_for_end()
-
-    def note_wait(self, task: object, deadline: float | None) -> None:
-        """A task that carries out a call waits for a slot until then at most; `None`: it has ended."""
-        if deadline is not None:
-            self._waits[task] = deadline
-            self._busy -= 1
-        else:
-            del self._waits[task]
-            self._busy += 1
-        self._look_for_stall()
+class Carriers(Dispatcher):
+    """All the carriers of one run."""
 
     @protected
     async def carry_here(self, slot: Slot[Any], call: Call) -> BaseException | None:
@@ -237,27 +66,6 @@ class Carriers:
             del slot, call  # see Performer.perform
             self._busy += nested
             self.let_go(carrier)
-
-    def hold_open(self, guest: Guest) -> None:
-        """Let the exit wait for something that goes on outside the nursery; a halt cancels it."""
-        self._busy += 1
-        self._guests.add(guest)
-        if self._leaving:
-            self._guests.hold_open()
-
-    def let_go(self, guest: Guest) -> None:
-        """It has ended."""
-        self._guests.remove(guest)
-        self._busy -= 1
-        self._look_for_stall()
-
-    def start_at_once(self, slot: Slot[Any], call: Call) -> None:
-        """Carry a call out whether there is a place or not: somebody who has one waits for it."""
-        self._busy += 1
-        self.live += 1
-        if self._growth is not None:
-            self._growth.come()
-        self._backend.start_soon(self._nursery, call.context, self._carry, (slot, call), _TASK_NAME)
 
     @protected
     async def _carry(self, work: Work | None) -> None:  # noqa: C901, PLR0912, PLR0915 - the hot path
@@ -448,25 +256,32 @@ class Carriers:
                 return None
             # Whoever waited to submit it may have been cancelled, and must be able to say so first.
             carrier.has_moved = not goes_on or self._room is not None
-        elif (
+        elif self._may_idle(carrier):
+            work = await self._idle_until_handed(carrier)
+        if work is not None:
+            self._begin(carrier, work[1])
+        return work
+
+    def _may_idle(self, carrier: Carrier) -> bool:
+        return (
             self._halting.halted is None
             and not self._leaving
             and self._keeps_idle
-            and backend.may_idle(carrier.task, carrier.mark)
-        ):
-            self._idle[carrier] = None
-            try:
-                await backend.park(carrier)
-            except backend.cancelled:
-                if backend.is_cut():
-                    raise
-                # By asyncio's `Task.cancel`: it is nobody's, and this task may be the target again.
-                backend.forget_native_cancels(0)
-            finally:
-                self._idle.pop(carrier, None)
-            work, carrier.handed = carrier.handed, None
-        if work is not None:
-            self._begin(carrier, work[1])
+            and self._backend.may_idle(carrier.task, carrier.mark)
+        )
+
+    async def _idle_until_handed(self, carrier: Carrier) -> Work | None:
+        self._idle[carrier] = None
+        try:
+            await self._backend.park(carrier)
+        except self._backend.cancelled:
+            if self._backend.is_cut():
+                raise
+            # By asyncio's `Task.cancel`. It is for no call, and who has kept the task may do it again.
+            self._backend.forget_native_cancels(0)
+        finally:
+            self._idle.pop(carrier, None)
+        work, carrier.handed = carrier.handed, None
         return work
 
     def _retire(self, carrier: Carrier, raised: BaseException | None) -> None:
@@ -481,46 +296,3 @@ class Carriers:
             self._queue.nudge()
             self.fetch()
         self._look_for_end()
-
-    @property
-    def _keeps_idle(self) -> bool:
-        return self._queue.places is not None or len(self._idle) < _KEPT
-
-    def _next(self) -> Work | None:
-        queue = self._queue
-        work = queue.next() if queue.is_simple else queue.next(self._backend.current_time())
-        if work is not None:
-            self._busy += 1
-            if self._growth is not None:
-                self._growth.come()
-        return work
-
-    def _look_for_end(self) -> None:
-        self._look_for_drained()
-        self._look_for_stall()
-
-    def _look_for_drained(self) -> None:
-        """At the exit: without a call that runs or will, none can be submitted any more."""
-        if self._leaving and self.live == 0 and not (self._guests.are_awaited or self._is_starting_more):
-            self._when_drained()
-
-    @property
-    def _is_starting_more(self) -> bool:
-        return self._pacer.is_waiting or (self._growth is not None and self._growth.is_watched)
-
-    def _look_for_stall(self) -> None:
-        """At the exit: when every call waits for another, somebody waits for what cannot come.
-
-        Not while one of them waits with a time limit of its own, or has child tasks: it goes on then,
-        or they do, and may submit. Nor while a call is queued: a place is about to be lent to it.
-        """
-        if (
-            self._leaving
-            and self._busy == 0
-            and not self._is_starting_more
-            and self._queue.is_blocked
-            and self._board.reserved
-            and all(deadline >= self._deadline for deadline in self._waits.values())
-            and not self._backend.have_children(self._waits)
-        ):
-            self._when_stalled()

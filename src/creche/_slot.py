@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Hashable
-from typing import Any, Generic, Protocol, TypeVar, cast, final
+from typing import Any, Generic, TypeVar, cast, final
 
 from outcome import Error, Outcome, Value
 
@@ -26,6 +26,7 @@ from ._capture import strip_own_frames
 from ._checks import check_timeout
 from ._errors import CallCancelled, NotSettled
 from ._events import Place
+from ._home import Carrying, Home
 from ._ki import call_openly, protected
 from ._log import logger
 from ._states import TRANSITIONS, Origin, State
@@ -34,37 +35,6 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 Waker = Callable[[], object]
-
-
-class Home(Protocol):
-    """Where a slot lives, as far as a slot must know."""
-
-    async def wait(self, slot: Slot[Any], timeout: float | None, /) -> bool:
-        """Wait until the slot is settled; False when the time passed first."""
-        ...
-
-    def may_pass_by(self) -> bool:
-        """Whether a wait for a settled slot may end without so much as a cancel point."""
-        ...
-
-    def in_loop(self) -> bool:
-        """Whether this thread is running any event loop."""
-        ...
-
-    def block(self, slot: Slot[Any], timeout: float | None, /) -> bool:
-        """Block this thread, which runs no loop, until the slot is settled."""
-        ...
-
-
-class Carrying(Protocol):
-    """Who carries a call out, as far as a slot must know."""
-
-    task: object
-    place: Place
-
-    def cancel(self, origin: Origin, reason: str, /) -> None:
-        """Cancel the body of the call."""
-        ...
 
 
 # Of two threads that enroll at once not both must find the slot without a waiter. Waking needs no lock.
@@ -396,14 +366,7 @@ class Slot(Generic[T_co]):
         return self.home.block(self, timeout)
 
     async def wait(self, timeout: float | None) -> bool:
-        """Wait until the slot is settled; see `BaseTaskRunner.wait` for what is promised.
-
-        Args:
-            timeout: seconds, checked already; `None` for no limit.
-
-        Returns:
-            False when the time passed first.
-        """
+        """Wait until it is settled, as a runner's `wait`; False when so many seconds passed first."""
         return await self.home.wait(self, timeout)
 
     async def _wait_for_result(self) -> T_co:
