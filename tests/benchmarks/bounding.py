@@ -89,58 +89,63 @@ def hundred_workers(call: Call, open_group: Callable[[], Any], start: str) -> Co
     return share
 
 
-async def nursery_and_limiter(n: int) -> Read:
+def nursery_and_limiter(call: Call) -> Contender:
     """A task for each call, which waits for a token."""
-    limiter = trio.CapacityLimiter(AT_ONCE)
-    results: dict[int, int] = {}
-    call = PASS["trio"]
 
-    async def one(key: int) -> None:
-        async with limiter:
-            results[key] = await call(key)
+    async def limited(n: int) -> Read:
+        limiter = trio.CapacityLimiter(AT_ONCE)
+        results: dict[int, int] = {}
 
-    async with trio.open_nursery() as nursery:
-        for key in keys_of(n):
-            nursery.start_soon(one, key)
-    return lambda: (results[key] for key in keys_of(n))
+        async def one(key: int) -> None:
+            async with limiter:
+                results[key] = await call(key)
+
+        async with trio.open_nursery() as nursery:
+            for key in keys_of(n):
+                nursery.start_soon(one, key)
+        return lambda: (results[key] for key in keys_of(n))
+
+    return limited
 
 
-async def task_group_and_semaphore(n: int) -> Read:
+def task_group_and_semaphore(call: Call) -> Contender:
     """A task for each call, which waits for the semaphore."""
-    semaphore = asyncio.Semaphore(AT_ONCE)
-    results: dict[int, int] = {}
-    call = PASS["asyncio"]
 
-    async def one(key: int) -> None:
-        async with semaphore:
-            results[key] = await call(key)
+    async def limited(n: int) -> Read:
+        semaphore = asyncio.Semaphore(AT_ONCE)
+        results: dict[int, int] = {}
 
-    async with asyncio.TaskGroup() as group:
-        for key in keys_of(n):
-            group.create_task(one(key))
-    return lambda: (results[key] for key in keys_of(n))
+        async def one(key: int) -> None:
+            async with semaphore:
+                results[key] = await call(key)
+
+        async with asyncio.TaskGroup() as group:
+            for key in keys_of(n):
+                group.create_task(one(key))
+        return lambda: (results[key] for key in keys_of(n))
+
+    return limited
 
 
-def everywhere(family: str) -> dict[str, Contender]:
-    """Who runs on each loop."""
-    call = PASS[family]
-    return {
+def contenders(family: str, call: Call) -> dict[str, Contender]:
+    """Everybody who runs on a family of loops, with a call of any kind."""
+    everywhere = {
         "creche": creche(call, AT_ONCE),
         "creche map": creche_map(call),
         "anyio + limiter": anyio_and_limiter(call),
         "aiometer": aiometer_run_all(call),
     }
+    if family == "trio":
+        return {
+            "nursery + limiter": nursery_and_limiter(call),
+            "nursery, 100 workers": hundred_workers(call, trio.open_nursery, "start_soon"),
+            **everywhere,
+        }
+    return {
+        "TaskGroup + semaphore": task_group_and_semaphore(call),
+        "TaskGroup, 100 workers": hundred_workers(call, asyncio.TaskGroup, "create_task"),
+        **everywhere,
+    }
 
 
-CONTENDERS: dict[str, dict[str, Contender]] = {
-    "trio": {
-        "nursery + limiter": nursery_and_limiter,
-        "nursery, 100 workers": hundred_workers(PASS["trio"], trio.open_nursery, "start_soon"),
-        **everywhere("trio"),
-    },
-    "asyncio": {
-        "TaskGroup + semaphore": task_group_and_semaphore,
-        "TaskGroup, 100 workers": hundred_workers(PASS["asyncio"], asyncio.TaskGroup, "create_task"),
-        **everywhere("asyncio"),
-    },
-}
+CONTENDERS = {family: contenders(family, call) for family, call in PASS.items()}

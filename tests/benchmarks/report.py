@@ -10,10 +10,8 @@ Invariant: nothing here reads a clock or a file; the same series gives the same 
 
 from __future__ import annotations
 
-from results import Series, Spread
-
-OURS = "creche"
-"""The contender whose ratio to each other one is shown: the product, as it is used without options."""
+from aims import Reached, reached
+from results import PLAIN, Results, Series, Spread
 
 
 def number(value: float) -> str:
@@ -45,14 +43,54 @@ def lines(series: Series) -> list[str]:
         the lines, without ends.
     """
     said = [heading(series)]
-    width = max(len(name) for name in series.contenders)
+    width = max(map(len, [*series.contenders, *series.units.values()]))
     for measure, unit in series.units.items():
         versus = f"÷ {series.base} [min..max]"
-        ours = f"{OURS} ÷ this" if OURS in series.contenders else ""
-        said.append(f"  {unit:{width}} {'':>10}   {versus:34} {ours}".rstrip())
+        said.append(
+            f"  {unit}"
+            if measure in PLAIN
+            else f"  {unit:{width}} {'':>10}   {versus:34} {series.ours} ÷ this"
+        )
         for name in series.contenders:
             value = number(series.values(measure, name).median)
+            if measure in PLAIN:
+                said.append(f"  {name:{width}} {value:>10}")
+                continue
             ratio = spread(series.ratio(measure, name, series.base))
-            other = spread(series.ratio(measure, OURS, name)) if ours and name != OURS else ""
+            other = spread(series.ratio(measure, series.ours, name)) if name != series.ours else ""
             said.append(f"  {name:{width}} {value:>10}   {ratio:34} {other}".rstrip())
     return said
+
+
+HEAD = ["workload", "loop", "contender", "against", "is", "aim", "met"]
+
+
+def cells(one: Reached) -> list[str]:
+    """The cells of an aim, under `HEAD`."""
+    series, aim = one.series, one.aim
+    if one.peer is None:
+        against, is_ = f"({series.units[aim.measure]})", number(one.is_.median)
+    else:
+        against, is_ = one.peer, spread(one.is_)
+    what = f"{series.workload}, n = {series.n:,}" if series.loop else series.workload
+    met = "yes" if one.is_.median <= one.at_most else "no"
+    return [what, series.loop, aim.ours, against, is_, f"at most {number(one.at_most)}", met]
+
+
+def glance(results: Results) -> list[str]:
+    """The ratios that creche aims at, a line for each.
+
+    Args:
+        results: what was measured.
+
+    Returns:
+        the lines, without ends; none if nothing was measured that has an aim.
+    """
+    rows = [cells(one) for one in reached(results)]
+    if not rows:
+        return []
+    widths = [max(map(len, column)) for column in zip(HEAD, *rows, strict=True)]
+    table = (
+        [cell.ljust(width) for cell, width in zip(one, widths, strict=True)] for one in [HEAD, *rows]
+    )
+    return ["  ".join(one).rstrip() for one in table]

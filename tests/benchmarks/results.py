@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import statistics
@@ -43,6 +44,15 @@ def spread_of(values: Iterable[float]) -> Spread:
     return Spread(statistics.median(ordered), ordered[0], ordered[-1])
 
 
+PLAIN = ("growth",)
+"""Measures that are ratios already: to take ratios of them would say nothing."""
+
+
+def divide(value: float, by: float) -> float:
+    """As ever; so many bytes where another has none are infinitely more."""
+    return value / by if by else math.inf
+
+
 @dataclass(frozen=True)
 class Series:
     """All rounds of one workload on one loop with one n.
@@ -54,6 +64,7 @@ class Series:
         n: how many calls.
         units: each measure with its unit.
         contenders: in the order in which they are shown; the first is what the others are compared with.
+        ours: the contender that is compared with each of the others, too.
         rounds: each round's samples by contender, in the order in which they were run.
     """
 
@@ -63,6 +74,7 @@ class Series:
     n: int
     units: dict[str, str]
     contenders: list[str]
+    ours: str = "creche"
     rounds: list[dict[str, Sample]] = field(default_factory=list)
 
     @property
@@ -81,7 +93,7 @@ class Series:
 
     def ratio(self, measure: str, contender: str, base: str) -> Spread:
         """What a contender took as a multiple of what another one did, over the rounds."""
-        return spread_of(one[contender][measure] / one[base][measure] for one in self.rounds)
+        return spread_of(divide(one[contender][measure], one[base][measure]) for one in self.rounds)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ class Experiment(NamedTuple):
         takers: each contender with what takes a sample of it.
         rounds: how many rounds.
         warm_ups: how many rounds before that do not count.
+        ours: the contender that is compared with each of the others.
     """
 
     workload: str
@@ -41,6 +42,7 @@ class Experiment(NamedTuple):
     takers: Mapping[str, Take]
     rounds: int
     warm_ups: int = 1
+    ours: str = "creche"
 
 
 def carry_out(experiment: Experiment, draw: random.Random) -> Series:
@@ -66,5 +68,6 @@ def carry_out(experiment: Experiment, draw: random.Random) -> Series:
         experiment.n,
         dict(experiment.units),
         names,
+        experiment.ours,
         rounds,
     )

@@ -14,16 +14,29 @@ from functools import partial
 from typing import NamedTuple
 
 import bounding
+import cancel_one
 import cancelling
+import growth
+import holding
+import importing
+import instructions
+import latency
+import memory
+import round_trips
 import submitting
 import through_threads
-from bodies import Contender
+from bodies import Contender, keys_of
 from event_loops import FAMILY, LOOPS
+from fresh import take_fresh
+from results import Sample
 from rounds import Experiment
 from timing import timed
 
 CPU = {"cpu": "µs of CPU a call"}
 THREADS = {"wall": "µs of wall time a call", "cpu": "µs of CPU a call, all threads"}
+
+OWN_LOOPS = ("trio", "asyncio")
+"""What is the same for every loop of asyncio's is measured on its own only."""
 
 
 class Choice(NamedTuple):
@@ -45,67 +58,167 @@ class Choice(NamedTuple):
     sizes: tuple[int, ...] = ()
     collect: bool = False
 
+    def several(self, usual: int, quick: int) -> int:
+        """How many rounds."""
+        return self.rounds or (quick if self.quick else usual)
 
-class Timed(NamedTuple):
-    """A workload that is timed as a whole.
+    def large(self, usual: int, quick: int) -> tuple[int, ...]:
+        """How many calls."""
+        return self.sizes or (quick if self.quick else usual,)
 
-    Attributes:
-        name: `W1` and so on.
-        what: what is done n times.
-        contenders: by family of loops, then by name.
-        units: what is measured.
-        sizes: the usual n.
-        quick_sizes: and when it has to be quick.
-    """
-
-    name: str
-    what: str
-    contenders: dict[str, dict[str, Contender]]
-    units: dict[str, str]
-    sizes: tuple[int, ...]
-    quick_sizes: tuple[int, ...]
-
-    def experiments(self, choice: Choice) -> Iterator[Experiment]:
-        """One for each loop and each n; a small n has more rounds."""
-        for loop in choice.loops:
-            for n in choice.sizes or (self.quick_sizes if choice.quick else self.sizes):
-                usual = (3 if choice.quick else 9) * (3 if n <= 1000 else 1)
-                takers = {
-                    name: partial(timed, name, contender, loop, n, collect=choice.collect)
-                    for name, contender in self.contenders[FAMILY[loop]].items()
-                }
-                rounds = choice.rounds or usual
-                yield Experiment(self.name, self.what, loop, n, self.units, takers, rounds)
+    def own_loops(self) -> list[str]:
+        """The loops that were asked for, without those that are asyncio's in other words."""
+        return [loop for loop in self.loops if loop in OWN_LOOPS]
 
 
-W1 = Timed(
-    "W1",
-    "submit, each call passes the loop once, wait for every key",
-    submitting.CONTENDERS,
-    CPU,
-    (1000, 10_000),
-    (1000, 10_000),
-)
-W3 = Timed(
-    "W3", "the same, at most 100 at once", bounding.CONTENDERS, CPU, (1000, 10_000), (1000, 10_000)
-)
-W4 = Timed(
-    "W4",
-    "plain functions that do nothing, through threads",
-    through_threads.CONTENDERS,
-    THREADS,
-    (10_000,),
-    (2000,),
-)
-W5 = Timed("W5", "cancel calls that sleep, one by one", cancelling.CONTENDERS, CPU, (10_000,), (2000,))
+Table = dict[str, dict[str, Contender]]
+"""Contenders by family of loops, then by name."""
+
+
+def time_all(
+    name: str, what: str, contenders: Table, units: dict[str, str], choice: Choice, loop: str, n: int
+) -> Experiment:
+    """A workload whose time is taken as a whole; a small n has more rounds."""
+    takers = {
+        one: partial(timed, one, contender, loop, n, collect=choice.collect)
+        for one, contender in contenders[FAMILY[loop]].items()
+    }
+    more = 3 if n <= 1000 else 1
+    return Experiment(name, what, loop, n, units, takers, choice.several(9 * more, 3 * more))
+
+
+def w1(choice: Choice) -> Iterator[Experiment]:
+    """Submit, and wait for every key."""
+    what = "submit, each call passes the loop once, wait for every key"
+    for loop in choice.loops:
+        for n in choice.sizes or (1000, 10_000):
+            yield time_all("W1", what, submitting.CONTENDERS, CPU, choice, loop, n)
+
+
+def w2(choice: Choice) -> Iterator[Experiment]:
+    """One call on an idle loop."""
+    what = "on an idle loop: submit, the call passes the loop once and settles, who waits resumes"
+    trips = 1000 if choice.quick else 5000
+    keys = keys_of(latency.WARM + trips)
+    for loop in choice.loops:
+        takers = {
+            name: partial(latency.take_trips, name, opened, loop, keys, collect=choice.collect)
+            for name, opened in round_trips.CONTENDERS[FAMILY[loop]].items()
+        }
+        yield Experiment("W2", what, loop, trips, latency.UNITS, takers, choice.several(9, 3))
+
+
+def w3(choice: Choice) -> Iterator[Experiment]:
+    """At most 100 at once."""
+    what = "as W1, at most 100 at once"
+    for loop in choice.loops:
+        for n in choice.sizes or (1000, 10_000):
+            yield time_all("W3", what, bounding.CONTENDERS, CPU, choice, loop, n)
+
+
+def w4(choice: Choice) -> Iterator[Experiment]:
+    """Through threads."""
+    what = "plain functions that do nothing, through threads, wait for every one"
+    for loop in choice.own_loops():
+        for n in choice.large(10_000, 2000):
+            yield time_all("W4", what, through_threads.CONTENDERS, THREADS, choice, loop, n)
+
+
+def w5(choice: Choice) -> Iterator[Experiment]:
+    """Cancel them all, one by one."""
+    what = "submit calls that sleep, cancel them one by one, all end"
+    for loop in choice.loops:
+        for n in choice.large(10_000, 2000):
+            yield time_all("W5", what, cancelling.CONTENDERS, CPU, choice, loop, n)
+
+
+def w5_one(choice: Choice) -> Iterator[Experiment]:
+    """Cancel one of them, and wait for it."""
+    what = "cancel one of n calls that sleep, and wait until it has ended"
+    n = 10_000
+    victims = latency.some_of(n, latency.WARM + (500 if choice.quick else 1000))
+    for loop in choice.own_loops():
+        takers = {
+            name: partial(
+                latency.take_trips, name, partial(opened, n), loop, victims, collect=choice.collect
+            )
+            for name, opened in cancel_one.CONTENDERS[FAMILY[loop]].items()
+        }
+        yield Experiment("W5-one", what, loop, n, latency.UNITS, takers, choice.several(9, 2))
+
+
+def w6(choice: Choice) -> Iterator[Experiment]:
+    """Bytes."""
+    what = "bytes for each call that waits, and for each outcome beyond the value"
+    units = {
+        name: unit for name, unit in memory.UNITS.items() if "rss" in memory.METERS or "RSS" not in unit
+    }
+
+    def take(contender: str, loop: str, n: int) -> Sample:
+        both = [take_fresh("held", contender, loop, n, meter) for meter in memory.METERS]
+        return {measure: value for sample in both for measure, value in sample.items()}
+
+    for loop in choice.own_loops():
+        for n in choice.large(100_000, 20_000):
+            takers = {name: partial(take, name, loop, n) for name in holding.CONTENDERS[FAMILY[loop]]}
+            rounds = choice.several(3, 1)
+            yield Experiment("W6", what, loop, n, units, takers, rounds, 0, "creche, at most 100")
+
+
+def w7(choice: Choice) -> Iterator[Experiment]:
+    """A million."""
+    what = "as W1 and W3, with many calls: what one costs among them"
+    for loop in choice.own_loops():
+        for n in choice.large(1_000_000, 100_000):
+            takers = {
+                name: partial(take_fresh, "grown", name, loop, n, choice.collect)
+                for name in growth.CONTENDERS[FAMILY[loop]]
+            }
+            yield Experiment("W7", what, loop, n, growth.UNITS, takers, choice.several(3, 1), 0)
+
+
+def imports(choice: Choice) -> Iterator[Experiment]:
+    """What is paid before anything runs."""
+    takers = {f"import {name}": partial(importing.imported, name) for name in importing.PACKAGES}
+    rounds = choice.several(15, 5)
+    what = "in a new interpreter"
+    yield Experiment("import", what, "", 1, importing.UNITS, takers, rounds, 1, "import creche")
+
+
+def counts(choice: Choice) -> Iterator[Experiment]:
+    """Instructions; left out where they cannot be counted."""
+    if not instructions.is_there():
+        print(f"{instructions.MISSING}\n")
+        return
+    what = f"instructions, slope between {instructions.FROM} and {instructions.TO} calls"
+    for workload, table in instructions.CONTENDERS.items():
+        for loop in choice.own_loops():
+            takers = {
+                name: partial(instructions.counted, workload, name, loop) for name in table[FAMILY[loop]]
+            }
+            name, n, rounds = f"{workload}-instructions", instructions.TO, choice.rounds or 1
+            yield Experiment(name, what, loop, n, instructions.UNITS, takers, rounds, 0)
+
 
 WORKLOADS: dict[str, Callable[[Choice], Iterator[Experiment]]] = {
-    one.name: one.experiments for one in (W1, W3, W4, W5)
+    "W1": w1,
+    "W2": w2,
+    "W3": w3,
+    "W4": w4,
+    "W5": w5,
+    "W5-one": w5_one,
+    "W6": w6,
+    "W7": w7,
+    "import": imports,
+    "instructions": counts,
 }
+
+SLOW = ("instructions",)
+"""What a quick run leaves out, unless it is named."""
 
 
 def experiments(choice: Choice) -> Iterator[Experiment]:
-    """All that was asked for, in the order of their names.
+    """All that was asked for, in the order of the table.
 
     Args:
         choice: what was asked for.
@@ -113,6 +226,6 @@ def experiments(choice: Choice) -> Iterator[Experiment]:
     Yields:
         experiments, ready to be carried out.
     """
-    for name, make in WORKLOADS.items():
-        if not choice.workloads or name in choice.workloads:
-            yield from make(choice)
+    usual = [name for name in WORKLOADS if not (choice.quick and name in SLOW)]
+    for name in choice.workloads or usual:
+        yield from WORKLOADS[name](choice)
