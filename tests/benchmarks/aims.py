@@ -103,6 +103,8 @@ def reached(results: Results) -> Iterator[Reached]:
             if series.workload != aim.workload or series.loop not in aim.against:
                 continue
             peer, at_most = aim.against[series.loop]
+            if not {aim.ours, peer or aim.ours} <= set(series.contenders):
+                continue
             if peer is None:
                 is_ = series.values(aim.measure, aim.ours)
             else:

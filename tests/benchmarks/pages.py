@@ -104,7 +104,7 @@ def markdown(results: Results) -> str:
     return "\n".join(said)
 
 
-def put(results: Results, page: Path = PAGE) -> None:
+def put(results: Results, page: Path) -> None:
     """Write the tables into the page.
 
     Args:

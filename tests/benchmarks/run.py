@@ -18,7 +18,7 @@ from pathlib import Path
 
 from comparing import compared
 from event_loops import LOOPS
-from pages import put
+from pages import PAGE, put
 from report import glance, lines
 from results import Results, load, this_machine, versions
 from rounds import carry_out
@@ -49,7 +49,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         parser.error(f"no such workload: {', '.join(sorted(unknown))}")
     if given.instructions:
         given.workloads = ["instructions"]
-    counts: list[int] = [given.rounds or 1, *(given.n or [])]
+    counts: list[int] = [1 if given.rounds is None else given.rounds, *(given.n or [])]
     if min(counts) < 1:
         parser.error("rounds and calls are 1 or more")
     return given
@@ -108,7 +108,7 @@ def main() -> None:
     if given.json:
         results.save(given.json)
     if given.docs:
-        put(results)
+        put(results, PAGE)
 
 
 if __name__ == "__main__":

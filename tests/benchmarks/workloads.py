@@ -22,6 +22,7 @@ import importing
 import instructions
 import latency
 import memory
+import parts
 import round_trips
 import submitting
 import through_threads
@@ -32,7 +33,7 @@ from results import Sample
 from rounds import Experiment
 from timing import timed
 
-CPU = {"cpu": "µs of CPU a call"}
+CPU = {"cpu": "µs of CPU each"}
 THREADS = {"wall": "µs of wall time a call", "cpu": "µs of CPU a call, all threads"}
 
 OWN_LOOPS = ("trio", "asyncio")
@@ -185,6 +186,15 @@ def imports(choice: Choice) -> Iterator[Experiment]:
     yield Experiment("import", what, "", 1, importing.UNITS, takers, rounds, 1, "import creche")
 
 
+def the_parts(choice: Choice) -> Iterator[Experiment]:
+    """What a call could be made of."""
+    what = "one thing n times: where the time of a call goes"
+    for loop in choice.own_loops():
+        for n in choice.large(10_000, 2000):
+            made = time_all("parts", what, parts.CONTENDERS, CPU, choice, loop, n)
+            yield made._replace(ours=parts.OURS)
+
+
 def counts(choice: Choice) -> Iterator[Experiment]:
     """Instructions; left out where they cannot be counted."""
     if not instructions.is_there():
@@ -210,6 +220,7 @@ WORKLOADS: dict[str, Callable[[Choice], Iterator[Experiment]]] = {
     "W6": w6,
     "W7": w7,
     "import": imports,
+    "parts": the_parts,
     "instructions": counts,
 }
 
