@@ -160,7 +160,7 @@ def w6(choice: Choice) -> Iterator[Experiment]:
         return {measure: value for sample in both for measure, value in sample.items()}
 
     for loop in choice.own_loops():
-        for n in choice.large(100_000, 20_000):
+        for n in choice.large(100_000, 10_000):
             takers = {name: partial(take, name, loop, n) for name in holding.CONTENDERS[FAMILY[loop]]}
             rounds = choice.several(3, 1)
             yield Experiment("W6", what, loop, n, units, takers, rounds, 0, "creche, at most 100")
@@ -170,7 +170,7 @@ def w7(choice: Choice) -> Iterator[Experiment]:
     """A million."""
     what = "as W1 and W3, with many calls: what one costs among them"
     for loop in choice.own_loops():
-        for n in choice.large(1_000_000, 100_000):
+        for n in choice.large(1_000_000, 50_000):
             takers = {
                 name: partial(take_fresh, "grown", name, loop, n, choice.collect)
                 for name in growth.CONTENDERS[FAMILY[loop]]
