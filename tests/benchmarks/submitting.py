@@ -70,7 +70,20 @@ def ancestor(call: Call) -> Contender:
 
 
 def anyio_handles(call: Any) -> Contender:
-    """A `TaskHandle` for each call, which can be cancelled; it is read when all have ended."""
+    """A `TaskHandle` for each call, which can be cancelled, and is waited for."""
+
+    async def handles(n: int) -> Read:
+        async with anyio.create_task_group() as group:
+            made: list[Any] = [group.start_soon(call, key) for key in keys_of(n)]
+            for handle in made:
+                await handle.wait()
+        return lambda: (handle.return_value for handle in made)
+
+    return handles
+
+
+def anyio_handles_unawaited(call: Any) -> Contender:
+    """The same, and nobody waits for any of them: their group does for all."""
 
     async def handles(n: int) -> Read:
         async with anyio.create_task_group() as group:
@@ -81,11 +94,13 @@ def anyio_handles(call: Any) -> Contender:
 
 
 def aioresults(call: Any, task_group: Any) -> Contender:
-    """A `ResultCapture` for each call, read when all have ended."""
+    """A `ResultCapture` for each call, which is waited for."""
 
     async def captures(n: int) -> Read:
         async with task_group() as group:
             made = [aioresult.ResultCapture.start_soon(group, call, key) for key in keys_of(n)]
+            for capture in made:
+                await capture.wait_done()
         return lambda: (capture.result() for capture in made)
 
     return captures
@@ -168,6 +183,7 @@ def everywhere(family: str) -> dict[str, Contender]:
         "creche, counting instrument": creche(call, instruments=(Counting(),)),
         "creche, as_completed": creche_as_completed(call),
         "anyio TaskHandle": anyio_handles(call),
+        "anyio TaskHandle, not awaited": anyio_handles_unawaited(call),
         "aioresult": aioresults(
             call, trio.open_nursery if family == "trio" else anyio.create_task_group
         ),
