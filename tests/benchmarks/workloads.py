@@ -10,6 +10,7 @@ Invariant: quick or not, the contenders and the work are the same; rounds and si
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
@@ -156,8 +157,9 @@ def w6(choice: Choice) -> Iterator[Experiment]:
     }
 
     def take(contender: str, loop: str, n: int) -> Sample:
-        both = [take_fresh("held", contender, loop, n, meter) for meter in memory.METERS]
-        return {measure: value for sample in both for measure, value in sample.items()}
+        with ThreadPoolExecutor(2) as beside:  # bytes do not mind company
+            both = beside.map(partial(take_fresh, "held", contender, loop, n), memory.METERS)
+            return {measure: value for sample in both for measure, value in sample.items()}
 
     for loop in choice.own_loops():
         for n in choice.large(100_000, 10_000):
