@@ -26,9 +26,10 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-from creche._backend import Backend, Nursery, Parkable, Scope
+from creche._backend import Backend, Nursery, Parkable
+from creche._backend import Scope as AnyScope
 
-from ._inside import KNOWN, is_cancelled, start, state_of
+from ._inside import CANCELLED_BY, KNOWN, Scope, is_cancelled, start, state_of
 from ._limiters import adopt_of_anyio
 from ._threads import ThreadCall
 
@@ -77,7 +78,7 @@ async def _park(place: Parkable) -> None:
         place.withdraw(wake)
 
 
-async def _run_in_thread(fn: Callable[[], Any], name: str, guard: Scope) -> Any:  # noqa: ANN401
+async def _run_in_thread(fn: Callable[[], Any], name: str, guard: AnyScope) -> Any:  # noqa: ANN401
     del name  # anyio's worker threads keep their own
     call = ThreadCall(fn)
     with guard:
@@ -95,7 +96,7 @@ async def _run_in_thread(fn: Callable[[], Any], name: str, guard: Scope) -> Any:
             return call.came
 
 
-async def _until_ended(call: ThreadCall, guard: Scope) -> None:
+async def _until_ended(call: ThreadCall, guard: AnyScope) -> None:
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     call.tell_when_ended(partial(loop.call_soon_threadsafe, ended.set))
@@ -150,14 +151,17 @@ async def _shielded_checkpoint() -> None:
         await asyncio.sleep(0)
     except asyncio.CancelledError as exc:
         # That of a scope comes again, at the next checkpoint. `Task.cancel` comes only once.
-        if not (exc.args and str(exc.args[0]).startswith("Cancelled via cancel scope")):
+        if not (exc.args and str(exc.args[0]).startswith(CANCELLED_BY)):
             task = _current_task()
             task.uncancel()
             task.cancel()
 
 
 def _is_cut() -> bool:
-    return anyio.current_effective_deadline() == -math.inf
+    if not KNOWN:
+        return anyio.current_effective_deadline() == -math.inf
+    state = state_of(_current_task())
+    return state is not None and is_cancelled(state.cancel_scope)
 
 
 @final
@@ -296,7 +300,7 @@ BACKEND = Backend(
     cancelled=asyncio.CancelledError,
     open_nursery=anyio.create_task_group,
     start_soon=_start_soon,
-    open_scope=anyio.CancelScope,
+    open_scope=Scope if KNOWN else anyio.CancelScope,
     current_time=_current_time,
     current_task=_current_task,
     current_effective_deadline=anyio.current_effective_deadline,

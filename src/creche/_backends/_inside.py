@@ -20,7 +20,11 @@ from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
+CANCELLED_BY = "Cancelled via cancel scope "
+"""What the message of a cancellation by a scope of anyio's begins with."""
+
 _SCOPE = {"_cancel_called", "_effectively_cancelled", "_host_task", "_parent_scope", "_shield", "_tasks"}
+_CANCEL = {"_cancel_reason", "_deliver_cancellation", "_timeout_handle"}
 _STATE = {"cancel_scope", "parent_id"}
 _GROUP = {"_exceptions", "_on_completed_fut", "_tasks", "cancel_scope"}
 
@@ -31,7 +35,7 @@ def _probe() -> Any:  # noqa: ANN401 - a module, if it is as expected
         inside = importlib.import_module("anyio._backends._asyncio")
         fits = (
             isinstance(inside._task_states, WeakKeyDictionary)  # noqa: SLF001 - what this file is for
-            and set(dir(inside.CancelScope)) >= _SCOPE
+            and set(dir(inside.CancelScope)) >= _SCOPE | _CANCEL
             and set(dir(inside.TaskState)) >= _STATE
             and set(vars(inside.TaskGroup())) >= _GROUP
         )
@@ -46,6 +50,29 @@ KNOWN = _INSIDE is not None
 """Whether the rest of this file may be used."""
 
 _STATES: Any = _INSIDE._task_states if KNOWN else WeakKeyDictionary()  # noqa: SLF001 - see above
+
+
+_ScopeOfAnyio: Any = _INSIDE.CancelScope if KNOWN else object
+
+
+class Scope(_ScopeOfAnyio):  # type: ignore[misc]
+    """anyio's cancel scope, made without asking which loop runs here, and cancelled without a report.
+
+    `cancel` of anyio's own describes the task that does it, in a text that nobody here reads: that costs
+    as much as all the rest of a cancellation.
+    """
+
+    __slots__ = ()
+
+    def cancel(self, reason: str | None = None) -> None:
+        """Cancel what runs inside."""
+        if reason is not None or self._cancel_called or self._timeout_handle is not None:
+            super().cancel(reason)
+            return
+        self._cancel_called = True
+        self._cancel_reason = f"{CANCELLED_BY}{id(self):x}"
+        if self._host_task is not None:
+            self._deliver_cancellation(self)
 
 
 def start(group: Any, coroutine: Coroutine[Any, Any, Any], context: Context, name: str) -> None:  # noqa: ANN401

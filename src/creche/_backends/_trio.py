@@ -117,10 +117,6 @@ def _start_soon(
     context.run(partial(nursery.start_soon, fn, arg, name=name))
 
 
-def _is_cut() -> bool:
-    return trio.current_effective_deadline() == -math.inf
-
-
 if hasattr(Task, "_cancel_status") and hasattr(Task, "_runner"):
     # Nothing public tells: without it a scope is opened for each call, which costs half as much again.
     def _mark(task: Task) -> object:
@@ -128,6 +124,9 @@ if hasattr(Task, "_cancel_status") and hasattr(Task, "_runner"):
 
     def _is_intact(task: Task, mark: Any) -> bool:  # noqa: ANN401
         return task._cancel_status is mark and not mark.effectively_cancelled  # noqa: SLF001
+
+    def _is_cut() -> bool:
+        return current_task()._cancel_status.effectively_cancelled  # noqa: SLF001
 
     def _is_cancel_due() -> bool:
         task = current_task()
@@ -142,6 +141,9 @@ else:  # pragma: no cover - so far every trio has it
     def _is_intact(task: Task, mark: Any) -> bool:  # noqa: ANN401 - as above
         del task, mark
         return False
+
+    def _is_cut() -> bool:
+        return trio.current_effective_deadline() == -math.inf
 
     def _is_cancel_due() -> bool:
         return True
