@@ -28,7 +28,7 @@ import anyio.to_thread
 from creche._backend import Backend, Nursery, Parkable, Scope
 
 from ._limiters import adopt_of_anyio
-from ._threads import ThreadCall
+from ._threads import ThreadCall, leave_loop
 
 T = TypeVar("T")
 
@@ -212,6 +212,8 @@ BACKEND = Backend(
     set_context=_set_context,
     park=_park,
     run_in_thread=_run_in_thread,
+    thread_kind=lambda: True,
+    leave_loop=leave_loop,
     native_cancels=_native_cancels,
     forget_native_cancels=_forget_native_cancels,
     is_innermost=_is_innermost,
