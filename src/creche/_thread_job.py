@@ -1,14 +1,14 @@
 """A plain function on its way through a thread, and who has it: the loop, or a thread.
 
-What it is for: the loop may withdraw a job, or leave it to its thread, at the very moment that the thread
-begins or ends it. Exactly one of them gets it, without a lock.
+What it is for: the loop may withdraw a job, or leave it to its thread, at the very moment that the
+thread begins or ends it. Exactly one of them gets it, without a lock.
 
 What it does not know: threads, loops, queues.
 
-Invariant: who has a job is decided by its tokens, a list that both may pop from: ``[END, fn]`` while it is
-queued, ``[END]`` while a thread carries it out, ``[]`` once it has ended or was given up. Whoever pops
-the function begins or withdraws it; whoever pops `END` ends or abandons it. A pop is one step with the
-GIL, and holds the list's lock without it.
+Invariant: who has a job is decided by its tokens, a list that both may pop from: ``[END, fn]`` while it
+is queued, ``[END]`` while a thread carries it out, ``[]`` once it has ended or was given up. Whoever
+pops the function begins or withdraws it; whoever pops `END` ends or abandons it. A pop is one step with
+the GIL, and holds the list's lock without it.
 """
 
 from __future__ import annotations
@@ -33,16 +33,19 @@ class Server:
     """One thread, as the loop sees it.
 
     Attributes:
-        guard: a scope around the task that waits for the thread; a shield, unless that was abandoned.
+        guard: a scope around the task that waits for the thread, once it does; a shield, unless the
+            thread was abandoned.
         is_alone: whether it was; on the loop only.
+        is_coming: whether it was started and has not said that it has arrived; on the loop only.
         handed: the job that the thread begins with.
     """
 
-    __slots__ = ("guard", "handed", "is_alone")
+    __slots__ = ("guard", "handed", "is_alone", "is_coming")
 
-    def __init__(self, guard: Scope) -> None:
-        self.guard = guard
+    def __init__(self) -> None:
+        self.guard: Scope | None = None
         self.is_alone = False
+        self.is_coming = True
         self.handed: Job | None = None
 
 

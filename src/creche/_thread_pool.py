@@ -4,15 +4,20 @@ What it is for: a trip through the loop's own worker threads costs a wake-up of 
 microseconds for each call. Here threads take jobs from a queue, put what came of them into another, and
 wake the loop once for however many there are by the time it looks. Each thread is one long call of the
 loop's own `run_in_thread`, made by a task of the run's nursery: code in a job finds itself in a genuine
-worker thread of trio's or anyio's, and their `from_thread` works. (Threads of our own making cost two
-thirds as much to start and the same for each job; but `from_thread` does not know them.)
+worker thread of trio's or anyio's, and their `from_thread` works. (Threads of our own making cost the
+same for each job and less to start, but `from_thread` does not know them.)
 
-What it does not know: slots, keys, which loop it is, what a job is good for, how many calls have a place.
+What it does not know: slots, keys, which loop it is, what a job is good for, how many calls have places.
 
 Invariant: there is a thread for each job that has been put and has not ended, as far as the limit
-allows, so that jobs which wait for one another all run; it is on its way at the latest when `put` or
-`resize` returns. A job that was put is carried out once and handed to `finish` once, on the loop, in the
-order of ending; unless it was withdrawn or abandoned: then it never is.
+allows, so that jobs which wait for one another all run. Or one is on its way, or about to leave, and
+more follow as soon as it has come, or gone. A job that was put is carried out once and handed to
+`finish` once, on the loop, in the order of ending; or it was given up, and is not.
+
+**Growing.** A thread costs as much to start as a hundred jobs that do not block, and each that runs
+Python takes its share of the GIL from the loop. So not all are started at once: while some are on their
+way, no more than there are already. Jobs that block have all their threads after a few such steps, which
+takes no longer, since threads start one by one anyway; jobs that do not block are gone before that.
 
 **The wake-up cannot be lost.** A thread puts what has ended into the queue first, and looks at
 `_is_woken` second; the drain clears `_is_woken` first, and looks into the queue second. So a thread that
@@ -32,7 +37,7 @@ from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Any, Protocol, final
+from typing import Any, final
 
 from ._backend import Backend, Nursery
 from ._ki import protected
@@ -41,54 +46,34 @@ from ._thread_job import FN, Job, Server, carry_out, make_word
 IDLE_SECONDS = 10.0
 """How long a thread without a job stays, in seconds; what trio and anyio have theirs do."""
 
-# How many jobs one drain hands over before others on the loop have a turn. Arbitrary; a millisecond or so.
+# How many jobs one drain hands over before others on the loop have a turn. Arbitrary.
 _AT_ONCE = 512
 
+# How many threads are on their way at the same time while there are no more than that. Arbitrary: one is
+# enough for jobs that do not block, and two that wait for each other are no rare thing.
+_AT_FIRST = 2
+
 _NAME = "creche thread"
-
-
-class Finish(Protocol):
-    """What is done with a job that has ended."""
-
-    def __call__(self, job: Any, /) -> object:  # noqa: ANN401 - of the caller's own kind
-        """On the loop, protected from Ctrl-C; it does not raise, and may put, withdraw and abandon."""
-        ...
 
 
 @final
 class ThreadPool:
     """The threads of one run.
 
-    All of it is called on the loop; nothing of it waits, and nothing is a checkpoint. Jobs are begun in the
+    Its methods are called on the loop, in tasks or callbacks; none of them waits. Jobs are begun in the
     order in which they were put.
-    """
 
-    __slots__ = (
-        "_backend",
-        "_context",
-        "_enough",
-        "_finish",
-        "_idle_seconds",
-        "_is_closed",
-        "_is_woken",
-        "_jobs",
-        "_last",
-        "_limit",
-        "_look",
-        "_nursery",
-        "_outcomes",
-        "_outstanding",
-        "_post",
-        "_to_leave",
-        "threads",
-    )
+    Attributes:
+        threads: how many there are, those on their way and those about to leave included, those that
+            were abandoned not.
+    """
 
     def __init__(
         self,
         backend: Backend,
         nursery: Nursery,
         limit: int,
-        finish: Finish,
+        finish: Callable[[Any], object],
         *,
         idle_seconds: float = IDLE_SECONDS,
     ) -> None:
@@ -99,12 +84,12 @@ class ThreadPool:
             nursery: in which a task for each thread is started; its exit waits for them, so that `close`
                 comes first.
             limit: how many threads at most, 1 or more.
-            finish: called with each job that has ended.
+            finish: called with each job that has ended, protected from Ctrl-C; it does not raise, and
+                may put, withdraw and abandon.
             idle_seconds: how long a thread without a job stays.
         """
-        # How many threads there are, those on their way and those that are leaving included; not those
-        # that were abandoned.
         self.threads = 0
+        self._coming = 0
         self._backend = backend
         self._nursery = nursery
         self._limit = limit
@@ -115,7 +100,7 @@ class ThreadPool:
         self._jobs: SimpleQueue[Job] = SimpleQueue()
         self._outcomes: deque[Job] = deque()
         self._is_woken = False
-        # Put and neither finished nor withdrawn nor abandoned. Below `_enough` there is a thread for each.
+        # Put and neither finished nor given up. Up to `_enough` no thread need be started.
         self._outstanding = 0
         self._enough = 0
         # One for each thread that is asked to leave, and has not heard of it. Whoever gets one leaves.
@@ -153,7 +138,7 @@ class ThreadPool:
         return True
 
     def abandon(self, job: Job) -> bool:
-        """Do not wait for a job any longer: withdraw it, or leave the thread that carries it out to itself.
+        """Wait for a job no longer: withdraw it, or leave the thread that carries it out to itself.
 
         That thread ends after this job, whose outcome is dropped; another may take its place now. Nobody
         waits for it, the end of the nursery included; an end of the interpreter does if the loop's own
@@ -164,8 +149,8 @@ class ThreadPool:
             job: one that was put.
 
         Returns:
-            True if it is not finished; False if it has ended, and is finished if it was not yet; or if it
-            was given up before.
+            True if it will not be finished; False if it has ended, and is finished if it was not yet, or
+            if it was given up before.
         """
         if self.withdraw(job):
             return True
@@ -174,6 +159,7 @@ class ThreadPool:
         self._outstanding -= 1
         server = job.server
         assert server is not None, "it has begun"
+        assert server.guard is not None, server
         server.is_alone = True
         self.threads -= 1
         server.guard.shield = False
@@ -182,7 +168,7 @@ class ThreadPool:
         return True
 
     def resize(self, limit: int) -> None:
-        """Have so many threads at most from now on; those too many leave when their present job has ended.
+        """Have so many threads at most from now on; those too many leave when their job has ended.
 
         Args:
             limit: 1 or more.
@@ -193,7 +179,7 @@ class ThreadPool:
         self._grow()
 
     def close(self) -> None:
-        """Nothing more is put: threads end once all that was put has begun, and each when its job has ended.
+        """Nothing more is put: threads end when all that was put has begun and their own job has ended.
 
         Idempotent. The nursery can be left after it, and waits for them.
         """
@@ -212,22 +198,32 @@ class ThreadPool:
     def _grow(self) -> None:
         """See to it that there is a thread for each job, as far as the limit allows."""
         wanted = min(self._count_needed(), self._limit)
+        is_called_again = False
         for _ in range(wanted - (self.threads - len(self._to_leave))):
-            try:
-                self._to_leave.pop()  # one that was to leave may stay after all
-            except IndexError:
-                # Or it leaves just now, and is counted as long as it has not: then its end comes here.
-                if self.threads < self._limit:
-                    self._start()
+            if self._leaves():
+                continue  # one that was to leave may stay after all
+            # If there is no room, one is leaving just now; at its end it comes here. If enough are on
+            # their way, so does the first of them.
+            most = max(_AT_FIRST, self.threads - self._coming)
+            if self.threads >= self._limit or self._coming >= most:
+                is_called_again = True
+                break
+            self._start()
         staying = self.threads - len(self._to_leave)
-        self._enough = staying if staying < self._limit else sys.maxsize
+        self._enough = sys.maxsize if is_called_again or staying >= self._limit else staying
 
     def _start(self) -> None:
         self.threads += 1
+        self._coming += 1
         if self._is_closed:
             self._jobs.put(self._last)
-        server = Server(self._backend.open_scope(shield=True))
-        self._backend.start_soon(self._nursery, self._context, self._host, server, _NAME)
+        self._backend.start_soon(self._nursery, self._context, self._host, Server(), _NAME)
+
+    def _arrive(self, server: Server) -> None:
+        if server.is_coming:
+            server.is_coming = False
+            self._coming -= 1
+            self._grow()
 
     @protected
     async def _host(self, server: Server) -> None:
@@ -238,11 +234,12 @@ class ThreadPool:
         # Others may have done the job meanwhile; a thread that is not needed costs as much as any other.
         needed = self.threads - len(self._to_leave) <= self._count_needed()
         try:
-            while needed and await backend.run_in_thread(serve, _NAME, server.guard):
+            while needed:
                 server.guard = backend.open_scope(shield=True)
+                needed = await backend.run_in_thread(serve, _NAME, server.guard)
         except backend.cancelled:
-            # The guard shields. So it was a scope around the nursery after an `abandon`, or asyncio's own
-            # `Task.cancel`, aimed at a task that is no business of anybody's.
+            # The guard shields. So it was a scope around the nursery, after an `abandon`, or asyncio's
+            # own `Task.cancel`, aimed at a task that is nobody's business.
             if backend.is_cut():
                 raise
         except Exception as exc:  # noqa: BLE001 - there is no thread to be had: the outcome of a job
@@ -253,7 +250,8 @@ class ThreadPool:
             self._take_back(server)
             if not server.is_alone:
                 self.threads -= 1
-            # What this thread has put there is finished before its task has ended, whoever was to say so.
+            self._arrive(server)
+            # What this thread has done is finished before its task ends, whoever was to wake the loop.
             self._drain()
             self._grow()
 
@@ -312,7 +310,7 @@ class ThreadPool:
 
     # In the threads ---------------------------------------------------------------------------------
 
-    def _serve(self, server: Server) -> bool:  # noqa: C901 - the hot path stays in one frame
+    def _serve(self, server: Server) -> bool:  # noqa: C901, PLR0911, PLR0912 - one frame
         """What one thread does, from its first job to its last.
 
         Returns:
@@ -326,6 +324,8 @@ class ThreadPool:
         thread = threading.current_thread()
         name = thread.name
         try:
+            if not self._tell(partial(self._arrive, server)):
+                return False
             while True:
                 if job is None:
                     try:
@@ -386,7 +386,7 @@ class ThreadPool:
         return True
 
     def _leaves(self) -> bool:
-        """Whether this thread is one that was asked to leave."""
+        """Whether there is a thread too many; whoever is told so is that one."""
         try:
             self._to_leave.pop()
         except IndexError:
