@@ -25,6 +25,19 @@ def make_job(fn: Callable[..., Any], *args: Any, name: str = "a job") -> Job:
     return Job(fn, args, copy_context(), name)
 
 
+class Held:
+    """A function that says that it was called, and ends when it is let go."""
+
+    def __init__(self) -> None:
+        self.begun, self.go_on, self.ended = threading.Event(), threading.Event(), threading.Event()
+
+    def __call__(self) -> str:
+        self.begun.set()
+        assert self.go_on.wait(30)
+        self.ended.set()
+        return "held"
+
+
 class Opened:
     """A pool, and what it has finished."""
 
@@ -48,6 +61,10 @@ class Opened:
             raise job.error
         return job.value
 
+    async def all_of(self, jobs: list[Job]) -> None:
+        """Wait for these jobs."""
+        await until(lambda: all(job in self.finished for job in jobs))
+
 
 @asynccontextmanager
 async def open_pool(
@@ -67,7 +84,7 @@ async def open_pool(
 async def until(condition: Callable[[], object]) -> None:
     """Wait for something that a thread brings about, which cannot tell this loop."""
     with anyio.fail_after(30):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - no events of the loop
             await anyio.sleep(0.0005)
 
 

@@ -1,4 +1,4 @@
-"""Threads of a run that carry out plain calls: order, wake-ups, contexts, names, exceptions, from_thread."""
+"""Threads of a run that carry out plain calls: order, wake-ups, contexts, outcomes, from_thread."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import threading
 import traceback
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import anyio.from_thread
@@ -91,7 +91,7 @@ async def test_a_drain_lets_others_have_a_turn() -> None:
         while len(opened.finished) < 3001:
             await anyio.lowlevel.checkpoint()
             seen.add(len(opened.finished))
-        assert len(seen) > 4
+        assert len(seen) > 2  # two pieces may come between two turns of this task
         assert [job.value for job in opened.finished[1:]] == list(range(3000))
 
 
@@ -104,7 +104,7 @@ async def test_jobs_that_wait_for_one_another_all_run(number: int) -> None:
         for _ in range(3):
             barrier = threading.Barrier(number)
             jobs = [opened.put(barrier.wait, 30) for _ in range(number)]
-            await until(lambda jobs=jobs: all(job in opened.finished for job in jobs))
+            await opened.all_of(jobs)
             assert sorted(job.value for job in jobs) == list(range(number))
             assert opened.pool.threads == number
 
@@ -150,7 +150,7 @@ async def test_a_thread_is_started_only_if_none_is_idle() -> None:
         barrier = threading.Barrier(2)
         for _ in range(20):
             jobs = [opened.put(barrier.wait, 30) for _ in range(2)]
-            await until(lambda jobs=jobs: all(job in opened.finished for job in jobs))
+            await opened.all_of(jobs)
             assert opened.pool.threads == 2
 
 
@@ -186,7 +186,7 @@ async def test_a_job_does_not_find_itself_on_a_loop() -> None:
     mark.set(sniffio.current_async_library())  # as anyio.run does
 
     async def answer() -> int:
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         return 42
 
     def look() -> int:
@@ -222,7 +222,7 @@ async def test_a_thread_has_the_name_of_its_job() -> None:
 )
 async def test_whatever_a_job_raises_is_its_outcome(kind: Any) -> None:
     """The object itself; and the thread goes on."""
-    error = kind._create(source="unknown") if kind is trio.Cancelled else kind("boo")
+    error: BaseException = kind._create(source="unknown") if kind is trio.Cancelled else kind("boo")
 
     def fail() -> None:
         raise error
@@ -232,11 +232,14 @@ async def test_whatever_a_job_raises_is_its_outcome(kind: Any) -> None:
         job = opened.put(fail)
         await until(lambda: job in opened.finished)
         assert job.error is error
-        assert [frame.name for frame in traceback.extract_tb(job.error.__traceback__)] == ["fail"]
+        assert [frame.name for frame in traceback.extract_tb(error.__traceback__)] == ["fail"]
         job = opened.put(int, "x")
         await until(lambda: job in opened.finished)
         assert isinstance(job.error, ValueError)
         assert await opened.result(threading.get_ident) == ident
+
+
+T = TypeVar("T")
 
 
 class Thing:
@@ -247,14 +250,13 @@ async def test_an_idle_thread_keeps_nothing_of_its_last_job() -> None:
     """Neither the job, its function, arguments, value or exception, nor what its context holds."""
     refs: list[weakref.ref[Any]] = []
 
-    def watched(thing: Any) -> Any:
+    def watched(thing: T) -> T:
         refs.append(weakref.ref(thing))
         return thing
 
     def give(thing: Any) -> Thing:
-        in_context: Any = VAR.get()
-        local: Any = [in_context, thing]
-        return watched(Thing() if local else None)
+        local = watched(Thing())
+        return watched(Thing()) if thing else local
 
     def fail(thing: Any) -> None:
         local = watched(Thing())
@@ -265,6 +267,7 @@ async def test_an_idle_thread_keeps_nothing_of_its_last_job() -> None:
             """Do nothing."""
 
     async with open_pool(1) as opened:
+        finished = opened.finished
         gc.collect()
         gc.disable()
         try:
@@ -274,12 +277,11 @@ async def test_an_idle_thread_keeps_nothing_of_its_last_job() -> None:
                 watched(opened.put(watched(fn) if not args else fn, *args))
                 VAR.reset(token)
                 fn = token = args = None  # type: ignore  # noqa: PLW2901
-                await until(lambda: opened.finished)
-                opened.finished.clear()
-            await until(lambda: opened.pool._jobs.empty())
+                await until(finished.__len__)
+                finished.clear()
             # The thread may be in the last lines before it waits.
             await until(lambda: not any(ref() for ref in refs))
-            assert len(refs) == 11
+            assert len(refs) == 12
         finally:
             gc.enable()
         assert opened.pool.threads == 1
@@ -299,9 +301,9 @@ async def test_an_exception_that_is_kept_keeps_no_other_job() -> None:
         assert failed.error is not None
         opened.finished.clear()
         await until(lambda: other() is None)
-        thread_pool = weakref.ref(opened.pool)
-    del opened
-    await until(lambda: thread_pool() is None)
+        pool = weakref.ref(opened.pool)
+    opened.pool = None  # type: ignore
+    await until(lambda: pool() is None)
 
 
 async def test_from_thread_of_anyio() -> None:
@@ -351,7 +353,7 @@ async def test_anyio_that_is_imported_later(
         pool, finished = opened.pool, opened.finished
         job = make_job(anyio.from_thread.run_sync, threading.get_ident)
         pool.put(job)
-        while job not in finished:
+        while job not in finished:  # noqa: ASYNC110 - no events of the loop
             await trio.sleep(0.001)
         assert isinstance(job.error, anyio.NoEventLoopError)
         monkeypatch.setitem(sys.modules, "anyio", anyio)
