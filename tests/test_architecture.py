@@ -34,6 +34,7 @@ FLOORS: list[set[str]] = [
         "_parking",
         "_places",
         "_rates",
+        "_thread_job",
     },  # records and pure functions
     {"_limits"},
     {"_options"},

@@ -120,6 +120,9 @@ class Backend(NamedTuple):
             is a scope that is not entered yet, and goes around the wait: while it is a shield the
             thread is waited for, cancelled or not; without it a cancellation leaves the thread to
             itself.
+        thread_kind: what code in a worker thread that is begun now finds there; only ever compared. On
+            trio it depends on whether anyio has been imported.
+        leave_loop: take out of a context what says which loop runs; for code in worker threads.
         native_cancels: how many cancellations asyncio's own ``Task.cancel`` has left on the running
             task; 0 on trio, which has no such thing.
         forget_native_cancels: bring that count back down to what it was.
@@ -157,6 +160,8 @@ class Backend(NamedTuple):
     shielded_checkpoint: Callable[[], Awaitable[None]]
     park: Callable[[Parkable], Awaitable[None]]
     run_in_thread: Callable[[Callable[[], Any], str, Scope], Awaitable[Any]]
+    thread_kind: Callable[[], object]
+    leave_loop: Callable[[Context], None]
     native_cancels: Callable[[], int]
     forget_native_cancels: Callable[[int], None]
     is_innermost: Callable[[Nursery], bool]

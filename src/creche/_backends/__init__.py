@@ -15,6 +15,7 @@ from typing import cast
 
 from creche._backend import Backend
 
+from ._threads import leave_loop
 from ._trio import BACKEND as TRIO
 from ._trio import in_loop as in_trio_loop
 from ._trio import in_task as in_trio_task
@@ -74,9 +75,7 @@ def context_for_elsewhere() -> Context:
         a copy, in which nothing says any more which loop runs here.
     """
     context = copy_context()
-    sniffio = sys.modules.get("sniffio")
-    if sniffio is not None:  # pragma: no branch - trio requires it so far
-        context.run(sniffio.current_async_library_cvar.set, None)
+    leave_loop(context)
     return context
 
 

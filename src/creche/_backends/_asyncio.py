@@ -31,7 +31,7 @@ from creche._backend import Scope as AnyScope
 
 from ._inside import CANCELLED_BY, KNOWN, Scope, is_cancelled, start, state_of
 from ._limiters import adopt_of_anyio
-from ._threads import ThreadCall
+from ._threads import ThreadCall, leave_loop
 
 T = TypeVar("T")
 
@@ -320,6 +320,8 @@ BACKEND = Backend(
     shielded_checkpoint=_shielded_checkpoint,
     park=_park,
     run_in_thread=_run_in_thread,
+    thread_kind=lambda: True,
+    leave_loop=leave_loop,
     native_cancels=_native_cancels,
     forget_native_cancels=_forget_native_cancels,
     is_innermost=_is_innermost,

@@ -11,9 +11,22 @@ Invariant: the function is called at most once, and never after `has_begun` has 
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
+from contextvars import Context
 from typing import Any, final
+
+
+def leave_loop(context: Context) -> None:
+    """Take the mark of the loop out of a context, for code that is to run in a thread without one.
+
+    Args:
+        context: entered nowhere now.
+    """
+    sniffio = sys.modules.get("sniffio")
+    if sniffio is not None and context.get(sniffio.current_async_library_cvar) is not None:
+        context.run(sniffio.current_async_library_cvar.set, None)
 
 
 @final

@@ -23,7 +23,7 @@ from creche._backend import Backend, Nursery, Parkable, Scope
 from creche._ki import protected
 
 from ._limiters import adopt_of_anyio
-from ._threads import ThreadCall
+from ._threads import ThreadCall, leave_loop
 
 # How many threads there may be is counted by the run, outside the shield; trio need not count again.
 _UNLIMITED = trio.CapacityLimiter(math.inf)
@@ -43,9 +43,14 @@ async def _park(place: Parkable) -> None:
     await trio.lowlevel.wait_task_rescheduled(abort)
 
 
+def _thread_kind() -> bool:
+    """Whether a worker thread that is begun now is one of anyio's too."""
+    return "anyio" in sys.modules
+
+
 async def _run_in_thread(fn: Callable[[], Any], name: str, guard: Scope) -> Any:  # noqa: ANN401
     run_sync: Any = trio.to_thread.run_sync
-    if "anyio" in sys.modules:
+    if _thread_kind():
         # Somebody uses it, and may call anyio.from_thread in there, which only knows threads of anyio's
         # own making. They are trio's threads all the same; only a name cannot be passed on.
         run_sync = importlib.import_module("anyio.to_thread").run_sync
@@ -216,6 +221,8 @@ BACKEND = Backend(
     shielded_checkpoint=trio.lowlevel.cancel_shielded_checkpoint,
     park=_park,
     run_in_thread=_run_in_thread,
+    thread_kind=_thread_kind,
+    leave_loop=leave_loop,
     native_cancels=lambda: 0,
     forget_native_cancels=_forget_native_cancels,
     is_innermost=_is_innermost,
