@@ -143,6 +143,8 @@ class Carriers(Dispatcher):
                 if carrier.has_moved:
                     is_clear = carrier.has_moved = False
                     await backend.shielded_checkpoint()
+            if onward is None:
+                await backend.shed_cancel()
         finally:
             self._retire(carrier, sys.exception())
         if onward is not None:
@@ -267,7 +269,7 @@ class Carriers(Dispatcher):
             self._halting.halted is None
             and not self._leaving
             and self._keeps_idle
-            and self._backend.may_idle(carrier.task, carrier.mark)
+            and self._backend.may_idle(carrier.task, carrier.mark, self._context)
         )
 
     async def _idle_until_handed(self, carrier: Carrier) -> Work | None:

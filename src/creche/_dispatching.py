@@ -18,7 +18,7 @@ from collections.abc import Callable
 from contextvars import copy_context
 from typing import Any
 
-from ._backend import Backend, Nursery
+from ._backend import CARRIER_NAME, Backend, Nursery
 from ._board import Board
 from ._call import Call
 from ._carrier import CARRIED, Carrier
@@ -32,8 +32,6 @@ from ._places import Places
 from ._queue import Queue
 from ._slot import Slot
 from ._waiting_room import WaitingRoom
-
-_TASK_NAME = "creche carrier"
 
 # How many carriers wait idle at most, in a run without a limit: each keeps some kilobytes. Arbitrary.
 _KEPT = 64
@@ -84,6 +82,7 @@ class Dispatcher(abc.ABC):
         self._deadline = math.inf
         self._guests = Guests(backend, nursery, halting, self._look_for_drained)
         self._lineage = backend.ancestry()
+        self._context = copy_context()
         self._pacer = Pacer(backend, nursery, queue, halting, self.fetch, self._look_for_end)
 
     @property
@@ -110,7 +109,7 @@ class Dispatcher(abc.ABC):
             # It has a carrier soon, one that is free by then, or if need be one of its own.
             if not growth.is_watched and len(queue):
                 growth.is_watched = True
-                self._backend.start_soon(self._nursery, copy_context(), self._grow, growth, _TASK_NAME)
+                self._backend.start_soon(self._nursery, copy_context(), self._grow, growth, CARRIER_NAME)
             return
         if (work := self._next()) is not None:
             self._dispatch(work)
@@ -151,7 +150,7 @@ class Dispatcher(abc.ABC):
                     return
                 carrier.hand(None)
         self.live += 1
-        self._backend.start_soon(self._nursery, context, self._carry, work, _TASK_NAME)
+        self._backend.start_soon(self._nursery, context, self._carry, work, CARRIER_NAME)
 
     def resize(self, number: int | None) -> None:
         """Let so many calls run at once from now on; `None` for no limit.
@@ -214,7 +213,7 @@ class Dispatcher(abc.ABC):
         self.live += 1
         if self._growth is not None:
             self._growth.come()
-        self._backend.start_soon(self._nursery, call.context, self._carry, (slot, call), _TASK_NAME)
+        self._backend.start_soon(self._nursery, call.context, self._carry, (slot, call), CARRIER_NAME)
 
     @property
     def _keeps_idle(self) -> bool:
