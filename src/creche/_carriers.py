@@ -76,6 +76,7 @@ class Carriers(Dispatcher):
         """
         backend, board, performer = self._backend, self._board, self._performer
         enlist, is_intact, counts = backend.enlist, backend.is_intact, board.counts
+        sources = self._queue.sources
         task = backend.current_task()
         carrier = CARRIED[task] = Carrier(task, self)
         streak = 0
@@ -108,8 +109,11 @@ class Carriers(Dispatcher):
                             callbacks = slot.complete(value)
                             counts[_COMPLETED] += 1
                             board.running -= 1
-                            is_clear = callbacks is None and board.keeps_all
-                            if not is_clear:
+                            if callbacks is None and board.keeps_all:
+                                # Else the next may come out of an iterable, which may do anything.
+                                is_clear = not sources
+                            else:
+                                is_clear = False
                                 board.follow_up(slot, callbacks)
                             callbacks = None
                         else:
