@@ -80,6 +80,7 @@ print("done")
 """
 
 NO_STATES = """
+import anyio._backends._asyncio
 import weakref
 class Book(dict): pass
 weakref.WeakKeyDictionary, real = Book, weakref.WeakKeyDictionary
