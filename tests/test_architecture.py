@@ -48,6 +48,8 @@ FLOORS: list[set[str]] = [
     {"_halting"},
     {"_grace", "_guests"},
     {"_performing", "_pacing"},  # one call
+    {"_thread_pool"},
+    {"_thread_calls"},
     {"_dispatching", "_exit"},
     {"_carriers"},
     {"_intake"},

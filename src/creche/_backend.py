@@ -104,6 +104,7 @@ class Backend(NamedTuple):
             goes on in that after a schedule point, `None` when the call needs another task.
         take_up: the same of an idle task that is about to be woken: whether it goes on in the context.
         may_idle: whether the running task may be kept for another call.
+        is_cut_from: the same for the scope of a nursery, from wherever on the loop.
         lineage: the running task, and those that it descends from, as far as the loop tells; at least
             the one that carries out the call which the running one is a part of.
         ancestry: what those who are started from the running task on behalf of a run descend from.
@@ -150,6 +151,7 @@ class Backend(NamedTuple):
     go_on: Callable[[Any, Any, Context], bool | None]
     take_up: Callable[[Any, Any, Context], bool]
     may_idle: Callable[[Any, Any], bool]
+    is_cut_from: Callable[[Nursery], bool]
     lineage: Callable[[], Sequence[object]]
     ancestry: Callable[[], Sequence[Any]]
     enlist: Callable[[Sequence[Any]], list[Any]] | None

@@ -144,6 +144,10 @@ class Carrier:
             self.request = (origin, reason)
             self._scope.cancel()
 
+    def dismiss(self) -> None:
+        """It has no more to carry out; its task need not be kept, which knows it."""
+        self.task = self._scope = None
+
     def keep(self, scope: Scope, mark: object) -> None:
         """Begin with calls that all run inside one scope, until one of them has used it.
 

@@ -164,6 +164,12 @@ def _is_cut() -> bool:
     return state is not None and is_cancelled(state.cancel_scope)
 
 
+def _is_cut_from(nursery: Nursery) -> bool:
+    if not KNOWN:
+        return bool(nursery.cancel_scope.cancel_called)
+    return is_cancelled(nursery.cancel_scope)
+
+
 @final
 class _Mark:
     """What a task is like in the scope that its calls run in, while it has not been used by any."""
@@ -310,6 +316,7 @@ BACKEND = Backend(
     go_on=_go_on,
     take_up=_take_up,
     may_idle=_may_idle,
+    is_cut_from=_is_cut_from,
     lineage=_lineage,
     ancestry=_ancestry,
     enlist=_enlist,

@@ -133,6 +133,9 @@ if hasattr(Task, "_cancel_status") and hasattr(Task, "_runner"):
     def _is_cut() -> bool:
         return current_task()._cancel_status.effectively_cancelled  # noqa: SLF001
 
+    def _is_cut_from(nursery: Any) -> bool:  # noqa: ANN401
+        return nursery._cancel_status.effectively_cancelled  # type: ignore[no-any-return]  # noqa: SLF001
+
     def _is_cancel_due() -> bool:
         task = current_task()
         return task._cancel_status.effectively_cancelled or task._runner.ki_pending  # noqa: SLF001
@@ -150,6 +153,9 @@ else:  # pragma: no cover - so far every trio has it
     def _is_cut() -> bool:
         return trio.current_effective_deadline() == -math.inf
 
+    def _is_cut_from(nursery: Any) -> bool:  # noqa: ANN401
+        return nursery.cancel_scope.cancel_called  # type: ignore[no-any-return]
+
     def _is_cancel_due() -> bool:
         return True
 
@@ -163,8 +169,13 @@ def _lineage() -> Sequence[Task]:
     return found
 
 
-def _have_children(tasks: Iterable[Task]) -> bool:
-    return any(nursery.child_tasks for task in tasks for nursery in task.child_nurseries)
+def _have_children(tasks: Iterable[object]) -> bool:
+    return any(
+        nursery.child_tasks
+        for task in tasks
+        if isinstance(task, Task)  # else a call that is in a thread
+        for nursery in task.child_nurseries
+    )
 
 
 def _is_innermost(nursery: Nursery) -> bool:
@@ -211,6 +222,7 @@ BACKEND = Backend(
     go_on=_go_on,
     take_up=_take_up,
     may_idle=_may_idle,
+    is_cut_from=_is_cut_from,
     lineage=_lineage,
     ancestry=tuple,
     enlist=None,
