@@ -235,6 +235,8 @@ class ThreadCalls:
 
     def cancel_one(self, job: ThreadCall) -> None:
         """Cancel one of them; it has been noted already why."""
+        request = job.carrier.request
+        assert request is not None, job.slot
         if job.is_waiting:
             job.is_waiting = False
             self._places.withdraw(job)
@@ -242,8 +244,7 @@ class ThreadCalls:
             self._pool.abandon(job) if job.is_abandoned or self._abandons else self._pool.withdraw(job)
         ):
             return
-        assert job.carrier.request is not None, job.slot
-        self._board.cancel(job.slot, *job.carrier.request)
+        self._board.cancel(job.slot, *request)
         self._end(job)
 
     def cancel(self, origin: Origin, reason: str, /) -> None:
