@@ -117,6 +117,18 @@ def run_in_context(
             step, sent = coroutine.throw, exc
 
 
+def itself(given: Any) -> Any:  # noqa: ANN401 - whatever it is
+    """What it is given: a function for a call that has been called already, and is still to be awaited.
+
+    Args:
+        given: what a plain call has given.
+
+    Returns:
+        the same.
+    """
+    return given
+
+
 def close_unbegun(given: object) -> None:
     """Close a coroutine that nobody will begin any more, so that nothing warns; anything else is left.
 

@@ -295,3 +295,18 @@ class Carrier:
         if self.is_returning and not self._returners and self.places is not None:
             self.is_returning = False
             self.places.withdraw(self)
+
+
+@final
+class _Nobody:
+    """Has no places to lend."""
+
+    def fetch(self) -> None:
+        """Nothing is lent."""
+
+    def note_wait(self, task: object, deadline: float | None) -> None:
+        """Nothing waits."""
+
+
+NOBODY = _Nobody()
+"""The lender of a call that runs where it was submitted, and has no place."""

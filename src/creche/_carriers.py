@@ -18,7 +18,7 @@ from __future__ import annotations
 import sys
 from typing import Any, final
 
-from ._call import Call, close_unbegun
+from ._call import Call, close_unbegun, itself
 from ._carrier import CARRIED, Carrier, with_outer
 from ._dispatching import TASK_NAME, Dispatcher, Work
 from ._ki import openly, protected
@@ -271,7 +271,7 @@ class Carriers(Dispatcher):
         return work
 
     def _go_on_with(self, job: ThreadCall, awaitable: Any) -> None:  # noqa: ANN401 - whatever it is
-        call = Call(_itself, (awaitable,), is_async=True, context=job.call.context)
+        call = Call(itself, (awaitable,), is_async=True, context=job.call.context)
         call.wishes = job.call.wishes
         self._backend.start_soon(self._nursery, call.context, self._carry_on, (job, call), TASK_NAME)
 
@@ -314,7 +314,3 @@ class Carriers(Dispatcher):
             self._queue.nudge()
             self.fetch()
         self._look_for_end()
-
-
-def _itself(given: Any) -> Any:  # noqa: ANN401 - whatever a plain call has given
-    return given

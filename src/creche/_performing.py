@@ -21,9 +21,9 @@ from outcome import Error, Value
 
 from ._backend import Backend, Scope
 from ._board import Board
-from ._call import Call, close_unbegun, run_in_context
+from ._call import Call, close_unbegun, itself, run_in_context
 from ._capture import classify, fatal_part
-from ._carrier import Carrier
+from ._carrier import NOBODY, Carrier
 from ._grace import Grace
 from ._halting import SCOPE_CANCELLED, Halting
 from ._ki import await_openly, call_openly, protected
@@ -267,7 +267,7 @@ class Performer:
             BaseException: what the call raised that is no `Exception`; it is raised where it happened.
         """
         board = self._board
-        carrier = Carrier(self._backend.current_task(), _NOBODY)
+        carrier = Carrier(self._backend.current_task(), NOBODY)
         board.begin(slot, carrier)
         if board.announcer.hears:
             board.tell("call_admitted", slot, "loop")
@@ -355,8 +355,8 @@ class Performer:
                 return came
             try:
                 if in_own_task:
-                    return Value(await await_openly(_itself, (came.value,)))
-                return Value(await run_in_context(call.context, _itself, (came.value,)))
+                    return Value(await await_openly(itself, (came.value,)))
+                return Value(await run_in_context(call.context, itself, (came.value,)))
             finally:
                 close_unbegun(came.value)  # Ctrl-C may have come before its first step
         finally:
@@ -375,24 +375,6 @@ class Performer:
             return cast("Value[Any] | Error", came)
         finally:
             del self._thread_guards[guard]
-
-
-@final
-class _Nobody:
-    """Has no places to lend: the lender of an inline call."""
-
-    def fetch(self) -> None:
-        """Nothing is lent."""
-
-    def note_wait(self, task: object, deadline: float | None) -> None:
-        """Nothing waits."""
-
-
-_NOBODY = _Nobody()
-
-
-def _itself(given: Any) -> Any:  # noqa: ANN401
-    return given
 
 
 def _captured(

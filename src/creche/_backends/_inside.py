@@ -92,7 +92,8 @@ def start(group: Any, coroutine: Coroutine[Any, Any, Any], context: Context, nam
     _STATES[task] = _INSIDE.TaskState(id(scope._host_task), scope)
     scope._tasks.add(task)
     group._tasks.add(task)
-    task.add_done_callback(partial(_end, group))
+    # In a context of its own it would hold what is set where the task is started.
+    task.add_done_callback(partial(_end, group), context=context)
 
 
 def _end(group: Any, task: asyncio.Task[Any]) -> None:  # noqa: ANN401
