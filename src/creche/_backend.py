@@ -16,6 +16,9 @@ from contextvars import Context
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol
 
+CARRIER_NAME = "creche carrier"
+"""Of every task that carries out calls, whatever those have made of it."""
+
 
 class Scope(Protocol):
     """A cancel scope: `trio.CancelScope`, or anyio's."""
@@ -103,8 +106,9 @@ class Backend(NamedTuple):
         go_on: whether the running task may carry out another call, in a given context; False when it
             goes on in that after a schedule point, `None` when the call needs another task.
         take_up: the same of an idle task that is about to be woken: whether it goes on in the context.
-        may_idle: whether the running task may be kept for another call.
-        is_cut_from: the same for the scope of a nursery, from wherever on the loop.
+        may_idle: whether the running task may be kept for another call, in a given context from its next
+            step on: that of the last one is let go.
+        is_cut_from: whether the scope of a nursery is cancelled, or one around it.
         lineage: the running task, and those that it descends from, as far as the loop tells; at least
             the one that carries out the call which the running one is a part of.
         ancestry: what those who are started from the running task on behalf of a run descend from.
@@ -127,6 +131,7 @@ class Backend(NamedTuple):
         native_cancels: how many cancellations asyncio's own ``Task.cancel`` has left on the running
             task; 0 on trio, which has no such thing.
         forget_native_cancels: bring that count back down to what it was.
+        shed_cancel: let the running task, which is about to end, not be hit by one that was forgotten.
         is_innermost: whether a nursery is the innermost of its task, as far as the loop tells.
         poster: called on the loop; gives a function that any thread may hand a callable to, to be
             called on the loop soon. It raises `RuntimeError` once the loop has ended.
@@ -150,7 +155,7 @@ class Backend(NamedTuple):
     is_intact: Callable[[Any, Any], bool]
     go_on: Callable[[Any, Any, Context], bool | None]
     take_up: Callable[[Any, Any, Context], bool]
-    may_idle: Callable[[Any, Any], bool]
+    may_idle: Callable[[Any, Any, Context], bool]
     is_cut_from: Callable[[Nursery], bool]
     lineage: Callable[[], Sequence[object]]
     ancestry: Callable[[], Sequence[Any]]
@@ -166,6 +171,7 @@ class Backend(NamedTuple):
     leave_loop: Callable[[Context], None]
     native_cancels: Callable[[], int]
     forget_native_cancels: Callable[[int], None]
+    shed_cancel: Callable[[], Awaitable[None]]
     is_innermost: Callable[[Nursery], bool]
     poster: Callable[[], Callable[[Callable[[], object]], None]]
     adopt_limiter: Callable[[str, Any], tuple[type[BaseException], ...]]

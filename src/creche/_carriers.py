@@ -18,9 +18,10 @@ from __future__ import annotations
 import sys
 from typing import Any, final
 
+from ._backend import CARRIER_NAME
 from ._call import Call, close_unbegun, itself
 from ._carrier import CARRIED, Carrier, with_outer
-from ._dispatching import TASK_NAME, Dispatcher, Work
+from ._dispatching import Dispatcher, Work
 from ._ki import openly, protected
 from ._slot import Slot
 from ._states import State
@@ -77,6 +78,7 @@ class Carriers(Dispatcher):
         """
         backend, board, performer = self._backend, self._board, self._performer
         enlist, is_intact, counts = backend.enlist, backend.is_intact, board.counts
+        sources = self._queue.sources
         task = backend.current_task()
         carrier = CARRIED[task] = Carrier(task, self)
         streak = 0
@@ -109,8 +111,11 @@ class Carriers(Dispatcher):
                             callbacks = slot.complete(value)
                             counts[_COMPLETED] += 1
                             board.running -= 1
-                            is_clear = callbacks is None and board.keeps_all
-                            if not is_clear:
+                            if callbacks is None and board.keeps_all:
+                                # Else the next may come out of an iterable, which may do anything.
+                                is_clear = not sources
+                            else:
+                                is_clear = False
                                 board.follow_up(slot, callbacks)
                             callbacks = None
                         else:
@@ -144,6 +149,8 @@ class Carriers(Dispatcher):
                 if carrier.has_moved:
                     is_clear = carrier.has_moved = False
                     await backend.shielded_checkpoint()
+            if onward is None:
+                await backend.shed_cancel()
         finally:
             self._retire(carrier, sys.exception())
         if onward is not None:
@@ -253,7 +260,7 @@ class Carriers(Dispatcher):
             self._halting.halted is None
             and not self._leaving
             and self._keeps_idle
-            and self._backend.may_idle(carrier.task, carrier.mark)
+            and self._backend.may_idle(carrier.task, carrier.mark, self._context)
         )
 
     async def _idle_until_handed(self, carrier: Carrier) -> Work | None:
@@ -273,7 +280,7 @@ class Carriers(Dispatcher):
     def _go_on_with(self, job: ThreadCall, awaitable: Any) -> None:  # noqa: ANN401 - whatever it is
         call = Call(itself, (awaitable,), is_async=True, context=job.call.context)
         call.wishes = job.call.wishes
-        self._backend.start_soon(self._nursery, call.context, self._carry_on, (job, call), TASK_NAME)
+        self._backend.start_soon(self._nursery, call.context, self._carry_on, (job, call), CARRIER_NAME)
 
     @protected
     async def _carry_on(self, rest: tuple[ThreadCall, Call]) -> None:

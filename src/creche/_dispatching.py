@@ -18,7 +18,7 @@ from collections.abc import Callable
 from contextvars import copy_context
 from typing import Any
 
-from ._backend import Backend, Nursery
+from ._backend import CARRIER_NAME, Backend, Nursery
 from ._board import Board
 from ._call import Call
 from ._carrier import CARRIED, Carrier
@@ -34,8 +34,6 @@ from ._queue import Queue
 from ._slot import Slot
 from ._thread_calls import ThreadCall, ThreadCalls
 from ._waiting_room import WaitingRoom
-
-TASK_NAME = "creche carrier"
 
 # How many carriers wait idle at most, in a run without a limit: each keeps some kilobytes. Arbitrary.
 _KEPT = 64
@@ -99,6 +97,7 @@ class Dispatcher(abc.ABC):
             go_on=self._go_on_with,
         )
         performer.abandon_more = self._in_threads.abandon
+        self._context = copy_context()
         self._pacer = Pacer(backend, nursery, queue, halting, self.fetch, self._look_for_end)
 
     @property
@@ -125,7 +124,7 @@ class Dispatcher(abc.ABC):
             # It has a carrier soon, one that is free by then, or if need be one of its own.
             if not growth.is_watched and len(queue):
                 growth.is_watched = True
-                self._backend.start_soon(self._nursery, copy_context(), self._grow, growth, TASK_NAME)
+                self._backend.start_soon(self._nursery, copy_context(), self._grow, growth, CARRIER_NAME)
             return
         if (work := self._next()) is not None:
             self._dispatch(work)
@@ -170,7 +169,7 @@ class Dispatcher(abc.ABC):
                     return
                 carrier.hand(None)
         self.live += 1
-        self._backend.start_soon(self._nursery, context, self._carry, work, TASK_NAME)
+        self._backend.start_soon(self._nursery, context, self._carry, work, CARRIER_NAME)
 
     def _send(self, slot: Slot[Any], call: Call) -> None:
         """Have a plain call carried out in a thread, without a task."""
@@ -281,7 +280,7 @@ class Dispatcher(abc.ABC):
         self.live += 1
         if self._growth is not None:
             self._growth.come()
-        self._backend.start_soon(self._nursery, call.context, self._carry, (slot, call), TASK_NAME)
+        self._backend.start_soon(self._nursery, call.context, self._carry, (slot, call), CARRIER_NAME)
 
     @property
     def _keeps_idle(self) -> bool:

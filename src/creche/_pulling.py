@@ -127,6 +127,9 @@ class Pulling(Generic[Item, T]):
         """The next call, for the carrier that asks; part of `_queue.Source`."""
         if self._has_ended or len(self._open) >= (self._window or 0):
             return None
+        if self._run.halting.halted is not None:  # whose body may be cancelled: let it find out itself
+            self.nudge()
+            return None
         pulled = None if self._is_over else self._pull()
         if pulled is None and self._is_over:
             self.nudge()
@@ -160,7 +163,9 @@ class Pulling(Generic[Item, T]):
             if item is _END:
                 self._has_ended = True
                 return None
-            call = Call(self._fn, (item,), is_async=self._is_async, context=self._context)
+            # The iterable may change it before the call begins, and let calls begin while it is entered.
+            context = self._context.copy()
+            call = Call(self._fn, (item,), is_async=self._is_async, context=context)
             call.wishes = self._wishes
             if run.is_plain and self._key is None:
                 slot = run.intake.check_in(self._name, call, self._arrive)
@@ -195,9 +200,11 @@ class Pulling(Generic[Item, T]):
             self.failure = self.failure or slot
         if self._key is None:
             self._run.board.discard(slot)
-        # A carrier that has completed a call asks for the next one by itself, until there is none.
+        # A carrier that has completed a call asks for the next one by itself, until there is none; but
+        # where others wait an item stands in the queue among them, for its turn.
         if (
             not self._is_supplied
+            or len(self._run.queue)
             or state is not State.COMPLETED
             or self._is_cut
             or (self._has_ended and not self._open)

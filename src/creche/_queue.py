@@ -171,9 +171,11 @@ class Queue:
 
     def supply(self) -> tuple[Slot[Any], Call] | None:
         """A call of somebody who has more, to begin at once; its slot and itself."""
-        for source in self.sources:
+        for number, source in enumerate(self.sources):
             supplied = source.supply()
             if supplied is not None:
+                if len(self.sources) > 1:  # the others have their turn first
+                    self.sources.append(self.sources.pop(number))
                 return supplied
         return None
 

@@ -21,12 +21,13 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextvars import Context, ContextVar, copy_context
 from functools import partial
 from typing import Any, TypeVar, cast, final
+from weakref import getweakrefcount
 
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-from creche._backend import Backend, Nursery, Parkable
+from creche._backend import CARRIER_NAME, Backend, Nursery, Parkable
 from creche._backend import Scope as AnyScope
 
 from ._inside import CANCELLED_BY, KNOWN, Scope, is_cancelled, start, state_of
@@ -126,6 +127,17 @@ def _forget_native_cancels(before: int) -> None:
         task.uncancel()
 
 
+async def _shed_cancel() -> None:
+    # Before Python 3.13 it comes although it was taken back: a task that ends then ends as cancelled,
+    # and anyio cancels the whole group.
+    task: Any = _current_task()
+    if task._must_cancel:  # noqa: SLF001 - nothing public tells
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            _forget_native_cancels(0)
+
+
 def _is_cancel_due() -> bool:
     task = _current_task()
     if not KNOWN or task.cancelling():
@@ -174,14 +186,28 @@ def _is_cut_from(nursery: Nursery) -> bool:
 class _Mark:
     """What a task is like in the scope that its calls run in, while it has not been used by any."""
 
-    __slots__ = ("context", "name", "references", "scope", "state")
+    __slots__ = ("callbacks", "context", "references", "scope", "state", "weak_references")
 
     def __init__(self, task: asyncio.Task[Any], references: object) -> None:
         self.state = state_of(task)
         self.scope = self.state.cancel_scope
         self.context = copy_context()
-        self.name = task.get_name()
         self.references = references
+        self.weak_references = getweakrefcount(task)
+        self.callbacks = _callbacks_of(task)
+
+    def fits(self, task: Any) -> bool:  # noqa: ANN401 - a task; what is asked is not public
+        """Whether nothing was left in the task, which nobody knows but by a strong reference."""
+        return (
+            getweakrefcount(task) == self.weak_references
+            and not task._must_cancel  # noqa: SLF001 - before Python 3.13 it outlives `uncancel`
+            and task.get_name() == CARRIER_NAME
+            and _callbacks_of(task) == self.callbacks
+        )
+
+
+def _callbacks_of(task: Any) -> int:  # noqa: ANN401 - as above
+    return len(task._callbacks or ())  # noqa: SLF001 - nothing public tells
 
 
 def _mark(task: asyncio.Task[Any]) -> _Mark | None:
@@ -208,7 +234,7 @@ def _go_on(task: asyncio.Task[Any], mark: _Mark | None, context: Context) -> boo
     if (
         mark is not None
         and _references(task) == mark.references
-        and task.get_name() == mark.name
+        and mark.fits(task)
         and _is_same(copy_context(), context)
     ):
         return True
@@ -220,12 +246,12 @@ def _take_up(task: asyncio.Task[Any], mark: _Mark | None, context: Context) -> b
     return mark is not None and _is_same(mark.context, context)
 
 
-def _may_idle(task: asyncio.Task[Any], mark: _Mark | None) -> bool:
+def _may_idle(task: asyncio.Task[Any], mark: _Mark | None, context: Context) -> bool:
     return (
         mark is not None
         and _references(task) == mark.references
-        and task.get_name() == mark.name
-        and _is_same(copy_context(), mark.context)
+        and mark.fits(task)
+        and _is_same(copy_context(), context)
     )
 
 
@@ -331,6 +357,7 @@ BACKEND = Backend(
     leave_loop=leave_loop,
     native_cancels=_native_cancels,
     forget_native_cancels=_forget_native_cancels,
+    shed_cancel=_shed_cancel,
     is_innermost=_is_innermost,
     poster=_poster,
     adopt_limiter=_adopt_limiter,

@@ -19,7 +19,7 @@ from typing import Any
 import trio
 from trio.lowlevel import Abort, RaiseCancelT, Task, current_task
 
-from creche._backend import Backend, Nursery, Parkable, Scope
+from creche._backend import CARRIER_NAME, Backend, Nursery, Parkable, Scope
 from creche._ki import protected
 
 from ._limiters import adopt_of_anyio
@@ -94,6 +94,8 @@ def _same_context(one: Context, other: Context) -> bool:
 
 def _go_on(task: Task, mark: object, context: Context) -> bool:
     del mark
+    if task.name is not CARRIER_NAME:
+        task.name = CARRIER_NAME
     now = task.context
     if not (now or context) or _same_context(now, context):
         return True
@@ -107,8 +109,8 @@ def _take_up(task: Task, mark: object, context: Context) -> bool:
     return True
 
 
-def _may_idle(task: Task, mark: object) -> bool:
-    del task, mark
+def _may_idle(task: Task, mark: object, context: Context) -> bool:
+    _go_on(task, mark, context)
     return True
 
 
@@ -186,6 +188,10 @@ def _forget_native_cancels(before: int) -> None:
     """There are none on trio."""
 
 
+async def _shed_cancel() -> None:
+    """Nor is there one here."""
+
+
 def _poster() -> Callable[[Callable[[], object]], None]:
     return trio.lowlevel.current_trio_token().run_sync_soon
 
@@ -237,6 +243,7 @@ BACKEND = Backend(
     leave_loop=leave_loop,
     native_cancels=lambda: 0,
     forget_native_cancels=_forget_native_cancels,
+    shed_cancel=_shed_cancel,
     is_innermost=_is_innermost,
     poster=_poster,
     adopt_limiter=_adopt_limiter,
