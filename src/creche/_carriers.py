@@ -207,7 +207,7 @@ class Carriers(Dispatcher):
         goes_on = self._goes_on(carrier, call)
         if goes_on:
             return slot, call
-        call.queued, call.taken, call.places = False, True, places
+        call.queued, call.places = False, places
         if goes_on is None:
             if growth is not None:
                 growth.end(carrier.since)

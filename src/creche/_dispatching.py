@@ -20,7 +20,7 @@ from typing import Any
 
 from ._backend import CARRIER_NAME, Backend, Nursery
 from ._board import Board
-from ._call import Call
+from ._call import UNTAKEN, Call
 from ._carrier import CARRIED, Carrier
 from ._growth import BASE, Growth
 from ._guests import Guests
@@ -205,7 +205,7 @@ class Dispatcher(abc.ABC):
         carrier.is_busy = True
         if self._growth is not None:
             carrier.since = self._growth.begin()
-        if call.places is not None:
+        if call.places:
             carrier.occupy(call.places)
 
     def _end(self, carrier: Carrier) -> None:
@@ -229,7 +229,7 @@ class Dispatcher(abc.ABC):
             places = self._queue.places = Places(number)
             for slot in self._board.open_slots():
                 call = slot.pending_call
-                if call is not None and call.taken:
+                if call is not None and call.places is not UNTAKEN:
                     places.join()
                     call.places = places
             sent = [job.carrier for job in self._in_threads.going_on]

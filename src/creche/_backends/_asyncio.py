@@ -299,7 +299,7 @@ def _start_soon(
     if KNOWN and asyncio.get_running_loop().get_task_factory() is None:
         start(nursery, cast("Coroutine[Any, Any, Any]", fn(arg)), context.copy(), name)
     else:  # a factory may take the first step at once, or give tasks that are not asyncio's
-        _with_anyio(partial(context.run, partial(nursery.start_soon, fn, arg, name=name)))
+        _with_anyio(partial(context.copy().run, partial(nursery.start_soon, fn, arg, name=name)))
 
 
 def _is_innermost(nursery: Nursery) -> bool:

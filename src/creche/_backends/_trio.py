@@ -20,6 +20,7 @@ import trio
 from trio.lowlevel import Abort, RaiseCancelT, Task, current_task
 
 from creche._backend import CARRIER_NAME, Backend, Nursery, Parkable, Scope
+from creche._call import is_same_context
 from creche._ki import protected
 
 from ._limiters import adopt_of_anyio
@@ -82,22 +83,12 @@ def _named(name: str, fn: Callable[[], Any]) -> Any:  # noqa: ANN401
         del fn  # what it raises leads back to this frame
 
 
-def _same_context(one: Context, other: Context) -> bool:
-    # By identity: `==` would call two contexts the same that hold equal but distinct objects.
-    if len(one) != len(other):
-        return False
-    for var in other:  # noqa: SIM110 - a generator expression costs as much as all the rest
-        if one.get(var, one) is not other[var]:
-            return False
-    return True
-
-
 def _go_on(task: Task, mark: object, context: Context) -> bool:
     del mark
     if task.name is not CARRIER_NAME:
         task.name = CARRIER_NAME
     now = task.context
-    if not (now or context) or _same_context(now, context):
+    if not (now or context) or is_same_context(now, context):
         return True
     task.context = context.copy()
     return False
@@ -121,7 +112,8 @@ def _start_soon(
     arg: object,
     name: str,
 ) -> None:
-    context.run(partial(nursery.start_soon, fn, arg, name=name))
+    # A copy: what is told of a new task may start another one, in the same context.
+    context.copy().run(partial(nursery.start_soon, fn, arg, name=name))
 
 
 if hasattr(Task, "_cancel_status") and hasattr(Task, "_runner"):
