@@ -34,7 +34,6 @@ FLOORS: list[set[str]] = [
         "_parking",
         "_places",
         "_rates",
-        "_thread_job",
     },  # records and pure functions
     {"_limits"},
     {"_options"},
@@ -47,7 +46,9 @@ FLOORS: list[set[str]] = [
     {"_waiting", "_dependencies"},
     {"_halting"},
     {"_grace", "_guests"},
-    {"_performing", "_pacing"},  # one call
+    {"_performing", "_pacing", "_thread_job"},  # one call
+    {"_thread_pool"},
+    {"_thread_calls"},
     {"_dispatching", "_exit"},
     {"_carriers"},
     {"_intake"},

@@ -108,6 +108,7 @@ class Backend(NamedTuple):
         take_up: the same of an idle task that is about to be woken: whether it goes on in the context.
         may_idle: whether the running task may be kept for another call, in a given context from its next
             step on: that of the last one is let go.
+        is_cut_from: whether the scope of a nursery is cancelled, or one around it.
         lineage: the running task, and those that it descends from, as far as the loop tells; at least
             the one that carries out the call which the running one is a part of.
         ancestry: what those who are started from the running task on behalf of a run descend from.
@@ -155,6 +156,7 @@ class Backend(NamedTuple):
     go_on: Callable[[Any, Any, Context], bool | None]
     take_up: Callable[[Any, Any, Context], bool]
     may_idle: Callable[[Any, Any, Context], bool]
+    is_cut_from: Callable[[Nursery], bool]
     lineage: Callable[[], Sequence[object]]
     ancestry: Callable[[], Sequence[Any]]
     enlist: Callable[[Sequence[Any]], list[Any]] | None

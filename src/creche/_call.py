@@ -43,6 +43,9 @@ class Wishes(NamedTuple):
 
 NO_WISHES = Wishes()
 
+UNTAKEN: Any = False
+"""Of the places of a call: it was not taken from the queue yet."""
+
 
 @final
 class Call:
@@ -51,12 +54,12 @@ class Call:
     Attributes:
         wishes: of the submitter.
         queued: whether it waits in the queue.
-        taken: whether it was taken from the queue, to be carried out.
-        places: of which one is taken for it; `None` if it has none, or none are counted.
+        places: of which one is taken for it, as it is to be carried out; `None` if none are counted, and
+            `UNTAKEN` while it is not.
         after: while it is held: what has not ended yet of that which it is to run after.
     """
 
-    __slots__ = ("after", "args", "context", "fn", "is_async", "places", "queued", "taken", "wishes")
+    __slots__ = ("after", "args", "context", "fn", "is_async", "places", "queued", "wishes")
 
     def __init__(
         self,
@@ -73,8 +76,7 @@ class Call:
         self.is_async: bool = is_async
         self.queued: bool = False
         self.after: tuple[Any, ...] = ()
-        self.taken: bool = False
-        self.places: Any = None
+        self.places: Any = UNTAKEN
         self.wishes: Wishes = NO_WISHES
 
     @property
@@ -115,6 +117,36 @@ def run_in_context(
             step, sent = coroutine.send, (yield message)
         except BaseException as exc:  # noqa: BLE001 - passed on to the call
             step, sent = coroutine.throw, exc
+
+
+def is_same_context(one: Context, other: Context) -> bool:
+    """Whether code sees the same in both, and cannot tell them apart.
+
+    Args:
+        one: a context.
+        other: another one.
+
+    Returns:
+        False also for objects that are equal and not the same: what `==` says is somebody's code.
+    """
+    if len(one) != len(other):
+        return False
+    for var in other:  # noqa: SIM110 - a generator expression costs as much as all the rest
+        if one.get(var, one) is not other[var]:
+            return False
+    return True
+
+
+def itself(given: Any) -> Any:  # noqa: ANN401 - whatever it is
+    """What it is given: a function for a call that has been called already, and is still to be awaited.
+
+    Args:
+        given: what a plain call has given.
+
+    Returns:
+        the same.
+    """
+    return given
 
 
 def close_unbegun(given: object) -> None:

@@ -144,6 +144,10 @@ class Carrier:
             self.request = (origin, reason)
             self._scope.cancel()
 
+    def dismiss(self) -> None:
+        """It has no more to carry out; its task need not be kept, which knows it."""
+        self.task = self._scope = None
+
     def keep(self, scope: Scope, mark: object) -> None:
         """Begin with calls that all run inside one scope, until one of them has used it.
 
@@ -291,3 +295,18 @@ class Carrier:
         if self.is_returning and not self._returners and self.places is not None:
             self.is_returning = False
             self.places.withdraw(self)
+
+
+@final
+class _Nobody:
+    """Has no places to lend."""
+
+    def fetch(self) -> None:
+        """Nothing is lent."""
+
+    def note_wait(self, task: object, deadline: float | None) -> None:
+        """Nothing waits."""
+
+
+NOBODY = _Nobody()
+"""The lender of a call that runs where it was submitted, and has no place."""

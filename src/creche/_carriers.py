@@ -18,12 +18,14 @@ from __future__ import annotations
 import sys
 from typing import Any, final
 
-from ._call import Call
+from ._backend import CARRIER_NAME
+from ._call import Call, close_unbegun, itself
 from ._carrier import CARRIED, Carrier, with_outer
 from ._dispatching import Dispatcher, Work
 from ._ki import openly, protected
 from ._slot import Slot
 from ._states import State
+from ._thread_calls import ThreadCall
 
 # A carrier that is given call after call lets the others run at least this often. Arbitrary.
 _YIELD_EVERY = 32
@@ -157,24 +159,6 @@ class Carriers(Dispatcher):
             finally:
                 del onward
 
-    def _begin(self, carrier: Carrier, call: Call) -> None:
-        """A carrier has been given a call."""
-        carrier.is_busy = True
-        if self._growth is not None:
-            carrier.since = self._growth.begin()
-        if call.places is not None:
-            carrier.occupy(call.places)
-
-    def _end(self, carrier: Carrier) -> None:
-        """Its call has ended, and with it all that it had."""
-        carrier.is_busy = False
-        carrier.vacate()
-        self._busy -= 1
-        if self._growth is not None:
-            self._growth.end(carrier.since)
-        # Else its thread was left to itself, and waits for ever.
-        self._busy += self._waits.pop(carrier.task, None) is not None
-
     def _may_begin(self, carrier: Carrier, slot: Slot[Any]) -> bool:
         """Whether a call may begin now: it was not cancelled on its way here, and the run goes on."""
         halting = self._halting
@@ -220,10 +204,10 @@ class Carriers(Dispatcher):
         growth = self._growth
         if growth is not None and carrier.since != growth.passes:
             carrier.since = growth.end_and_begin(carrier.since)
-        goes_on = self._backend.go_on(carrier.task, carrier.mark, call.context)
+        goes_on = self._goes_on(carrier, call)
         if goes_on:
             return slot, call
-        call.queued, call.taken, call.places = False, True, places
+        call.queued, call.places = False, places
         if goes_on is None:
             if growth is not None:
                 growth.end(carrier.since)
@@ -234,6 +218,12 @@ class Carriers(Dispatcher):
         carrier.has_moved = True
         return slot, call
 
+    def _goes_on(self, carrier: Carrier, call: Call) -> bool | None:
+        """Whether a carrier may carry out a call next; see `Backend.go_on`. A plain one needs none."""
+        if not call.is_async and self._performer.is_light and call.wishes.timeout is None:
+            return None
+        return self._backend.go_on(carrier.task, carrier.mark, call.context)
+
     async def _let_others_run(self, carrier: Carrier) -> None:
         """A call that never blocks must not starve the loop; the pass is not one in which it blocks."""
         if self._growth is not None:
@@ -242,21 +232,18 @@ class Carriers(Dispatcher):
 
     async def _find_work(self, carrier: Carrier) -> Work | None:
         """The next call for a carrier, if need be after waiting idle; `None` when it is to end."""
-        backend = self._backend
         if carrier.is_busy:
             self._end(carrier)
         work = self._next()
-        if work is None and self._queue.sources and self._halting.halted is None:
-            supplied = self._queue.supply()
-            if supplied is not None:
-                self._queue.push(supplied[0], supplied[1].wishes.priority, backend.current_time())
-                work = self._next()
+        if work is None and self._halting.halted is None:
+            self._supply()
+            work = self._next()
         if self._room is not None:
             self._room.look()
         if not self._queue.is_simple:
             self.fetch()
         if work is not None:
-            goes_on = backend.go_on(carrier.task, carrier.mark, work[1].context)
+            goes_on = self._goes_on(carrier, work[1])
             if goes_on is None:
                 self._dispatch(work)
                 return None
@@ -289,6 +276,38 @@ class Carriers(Dispatcher):
             self._idle.pop(carrier, None)
         work, carrier.handed = carrier.handed, None
         return work
+
+    def _go_on_with(self, job: ThreadCall, awaitable: Any) -> None:  # noqa: ANN401 - whatever it is
+        call = Call(itself, (awaitable,), is_async=True, context=job.call.context)
+        call.wishes = job.call.wishes
+        self._backend.start_soon(self._nursery, call.context, self._carry_on, (job, call), CARRIER_NAME)
+
+    @protected
+    async def _carry_on(self, rest: tuple[ThreadCall, Call]) -> None:
+        """The body of a task for the second half of a plain call: what it has given is awaited."""
+        job, call = rest
+        del rest
+        carrier, slot = job.carrier, job.slot
+        task = carrier.task = self._backend.current_task()
+        CARRIED[task] = carrier
+        enlist = self._backend.enlist
+        enlisted = None if enlist is None else enlist(self._lineage)
+        onward: BaseException | None = None
+        try:
+            onward = await self._performer.perform(slot, call, carrier, is_begun=True)
+        finally:
+            close_unbegun(call.args[0])  # Ctrl-C may have come before its first step
+            if enlisted is not None:
+                enlisted.clear()
+            del slot, call, CARRIED[task]
+            self._note_sent(job)
+            carrier.dismiss()
+            del job
+        if onward is not None:
+            try:
+                raise onward
+            finally:
+                del onward
 
     def _retire(self, carrier: Carrier, raised: BaseException | None) -> None:
         """A carrier ends."""

@@ -20,17 +20,19 @@ from typing import Any
 
 from ._backend import CARRIER_NAME, Backend, Nursery
 from ._board import Board
-from ._call import Call
+from ._call import UNTAKEN, Call
 from ._carrier import CARRIED, Carrier
 from ._growth import BASE, Growth
 from ._guests import Guests
 from ._halting import Guest, Halting
 from ._ki import protected
+from ._lending import callers_here
 from ._pacing import Pacer
 from ._performing import Performer
 from ._places import Places
 from ._queue import Queue
 from ._slot import Slot
+from ._thread_calls import ThreadCall, ThreadCalls
 from ._waiting_room import WaitingRoom
 
 # How many carriers wait idle at most, in a run without a limit: each keeps some kilobytes. Arbitrary.
@@ -82,6 +84,19 @@ class Dispatcher(abc.ABC):
         self._deadline = math.inf
         self._guests = Guests(backend, nursery, halting, self._look_for_drained)
         self._lineage = backend.ancestry()
+        self._in_threads = ThreadCalls(
+            backend,
+            nursery,
+            board,
+            halting,
+            self._guests,
+            performer,
+            self,
+            callers_here(backend),
+            when_ended=self._note_sent,
+            go_on=self._go_on_with,
+        )
+        performer.abandon_more = self._in_threads.abandon
         self._context = copy_context()
         self._pacer = Pacer(backend, nursery, queue, halting, self.fetch, self._look_for_end)
 
@@ -141,7 +156,11 @@ class Dispatcher(abc.ABC):
             self._look_for_end()
 
     def _dispatch(self, work: Work) -> None:
-        context = work[1].context
+        slot, call = work
+        if not call.is_async and call.wishes.timeout is None and self._performer.is_light:
+            self._send(slot, call)
+            return
+        context = call.context
         while self._idle:
             carrier, _ = self._idle.popitem()
             if carrier.is_idle:
@@ -151,6 +170,53 @@ class Dispatcher(abc.ABC):
                 carrier.hand(None)
         self.live += 1
         self._backend.start_soon(self._nursery, context, self._carry, work, CARRIER_NAME)
+
+    def _send(self, slot: Slot[Any], call: Call) -> None:
+        """Have a plain call carried out in a thread, without a task."""
+        self.live += 1
+        job = self._in_threads.begin(slot, call)
+        self._begin(job.carrier, call)
+        self._in_threads.send(job)
+
+    def _note_sent(self, job: ThreadCall) -> None:
+        """A call that was sent has ended."""
+        self._end(job.carrier)
+        self.live -= 1
+        queue, gates = self._queue, job.call.wishes.gates
+        if gates:
+            queue.end(job.slot, gates)
+        if self._halting.halted is None and self._backend.is_cut_from(self._nursery):
+            self._halting.note_cancelled()
+        if self._halting.halted is None:
+            self._supply()
+            self.fetch()
+        self._look_for_end()
+
+    def _supply(self) -> None:
+        """If nothing waits, whoever has more to be done has it wait here, as there is a place for it."""
+        queue = self._queue
+        if queue.sources and not len(queue):
+            supplied = queue.supply()
+            if supplied is not None:
+                queue.push(supplied[0], supplied[1].wishes.priority, self._backend.current_time())
+
+    def _begin(self, carrier: Carrier, call: Call) -> None:
+        """A carrier has been given a call."""
+        carrier.is_busy = True
+        if self._growth is not None:
+            carrier.since = self._growth.begin()
+        if call.places:
+            carrier.occupy(call.places)
+
+    def _end(self, carrier: Carrier) -> None:
+        """Its call has ended, and with it all that it had."""
+        carrier.is_busy = False
+        carrier.vacate()
+        self._busy -= 1
+        if self._growth is not None:
+            self._growth.end(carrier.since)
+        # Else its thread was left to itself, and waits for ever.
+        self._busy += self._waits.pop(carrier.task, None) is not None
 
     def resize(self, number: int | None) -> None:
         """Let so many calls run at once from now on; `None` for no limit.
@@ -163,10 +229,11 @@ class Dispatcher(abc.ABC):
             places = self._queue.places = Places(number)
             for slot in self._board.open_slots():
                 call = slot.pending_call
-                if call is not None and call.taken:
+                if call is not None and call.places is not UNTAKEN:
                     places.join()
                     call.places = places
-            for carrier in CARRIED.values():
+            sent = [job.carrier for job in self._in_threads.going_on]
+            for carrier in (*CARRIED.values(), *sent):
                 if carrier.lender is self and carrier.is_busy and not carrier.lends:
                     carrier.join(places)
         elif places is not None:
@@ -235,6 +302,7 @@ class Dispatcher(abc.ABC):
     def _look_for_drained(self) -> None:
         """At the exit: without a call that runs or will, none can be submitted any more."""
         if self._leaving and self.live == 0 and not (self._guests.are_awaited or self._is_starting_more):
+            self._in_threads.close()
             self._when_drained()
 
     @property
@@ -257,6 +325,10 @@ class Dispatcher(abc.ABC):
             and not self._backend.have_children(self._waits)
         ):
             self._when_stalled()
+
+    @abc.abstractmethod
+    def _go_on_with(self, job: ThreadCall, awaitable: Any) -> None:  # noqa: ANN401 - whatever it is
+        """The function of a call that was sent has given an awaitable: await it on the loop."""
 
     @abc.abstractmethod
     async def _carry(self, work: Work | None) -> None:

@@ -11,14 +11,16 @@ Invariant: what is refused has left nothing behind.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Sequence
+from contextvars import Context, copy_context
 from functools import partial
 from inspect import CO_COROUTINE
 from threading import get_ident
 from types import FunctionType
 from typing import Any, final
+from weakref import ref
 
 from ._board import Board
-from ._call import Call, read_call
+from ._call import Call, is_same_context, read_call
 from ._carriers import Carriers
 from ._dependencies import Dependencies, Ready, find_circle
 from ._errors import RunnerClosed
@@ -63,6 +65,8 @@ class Intake:
         self._ageing = ageing
         self._room = room
         self._thread = get_ident()
+        # That of the last call, as long as one waits in it.
+        self._context: Callable[[], Context | None] = lambda: None
 
     @protected
     def claim(self, key: Hashable, call: Call | None, title: str | None = None) -> Slot[Any]:
@@ -205,7 +209,14 @@ class Intake:
             TypeError: the key cannot be hashed, or the call not be called.
         """
         if type(fn) is FunctionType and fn.__code__.co_flags & CO_COROUTINE:
-            call = Call(fn, args, is_async=True)
+            # Many that wait share one context, as long as nothing changes in it: each would be a sixth of
+            # what they need.
+            context, last = copy_context(), self._context()
+            if last is not None and is_same_context(context, last):
+                context = last
+            else:
+                self._context = ref(context)
+            call = Call(fn, args, is_async=True, context=context)
         else:
             call = read_call(fn, args)
         board, queue = self._board, self._queue

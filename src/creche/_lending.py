@@ -36,7 +36,8 @@ def callers_here(backend: Backend) -> list[Carrier]:
     Returns:
         nobody, if it is part of none.
     """
-    if not CARRIED:
+    of_thread = IN_THREAD.get()
+    if not CARRIED and of_thread is None:
         return []
     found: list[Carrier] = []
     for task in backend.lineage():
@@ -44,7 +45,7 @@ def callers_here(backend: Backend) -> list[Carrier]:
         while carrier is not None:
             found.append(carrier)
             carrier = carrier.outer
-    if not found and (of_thread := IN_THREAD.get()) is not None:
+    if not found and of_thread is not None:
         # A task that a thread has started on the loop, and waits for.
         caller, callers = of_thread
         return callers if caller.carrying is callers[0] else []

@@ -205,7 +205,7 @@ class Queue:
                 if type(call) is not Call:
                     self._withdrawn -= 1
                     continue
-                call.queued, call.taken, call.places = False, True, places
+                call.queued, call.places = False, places
                 judged = slot if self.judge is None else self.judge(slot)
                 if judged is not None:
                     return judged, call
@@ -233,7 +233,7 @@ class Queue:
             self._bucket.take(now)
         call = slot.pending_call
         assert call is not None, slot
-        call.queued, call.taken, call.places = False, True, places
+        call.queued, call.places = False, places
         return slot, call
 
     def end(self, slot: Slot[Any], gates: Iterable[Gate]) -> None:

@@ -176,6 +176,12 @@ def _is_cut() -> bool:
     return state is not None and is_cancelled(state.cancel_scope)
 
 
+def _is_cut_from(nursery: Nursery) -> bool:
+    if not KNOWN:
+        return bool(nursery.cancel_scope.cancel_called)
+    return is_cancelled(nursery.cancel_scope)
+
+
 @final
 class _Mark:
     """What a task is like in the scope that its calls run in, while it has not been used by any."""
@@ -293,7 +299,7 @@ def _start_soon(
     if KNOWN and asyncio.get_running_loop().get_task_factory() is None:
         start(nursery, cast("Coroutine[Any, Any, Any]", fn(arg)), context.copy(), name)
     else:  # a factory may take the first step at once, or give tasks that are not asyncio's
-        _with_anyio(partial(context.run, partial(nursery.start_soon, fn, arg, name=name)))
+        _with_anyio(partial(context.copy().run, partial(nursery.start_soon, fn, arg, name=name)))
 
 
 def _is_innermost(nursery: Nursery) -> bool:
@@ -336,6 +342,7 @@ BACKEND = Backend(
     go_on=_go_on,
     take_up=_take_up,
     may_idle=_may_idle,
+    is_cut_from=_is_cut_from,
     lineage=_lineage,
     ancestry=_ancestry,
     enlist=_enlist,

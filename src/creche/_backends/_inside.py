@@ -10,6 +10,8 @@ What it does not know: what it is asked for.
 Invariant: to anyio, a task that was started here is a task of the group, until it has ended.
 """
 
+# ruff: noqa: SLF001 - what this file is for
+
 from __future__ import annotations
 
 import asyncio
@@ -34,7 +36,7 @@ def _probe() -> Any:  # noqa: ANN401 - a module, if it is as expected
     try:
         inside = importlib.import_module("anyio._backends._asyncio")
         fits = (
-            isinstance(inside._task_states, WeakKeyDictionary)  # noqa: SLF001 - what this file is for
+            isinstance(inside._task_states, WeakKeyDictionary)
             and set(dir(inside.CancelScope)) >= _SCOPE | _CANCEL
             and set(dir(inside.TaskState)) >= _STATE
             and set(vars(inside.TaskGroup())) >= _GROUP
@@ -49,7 +51,7 @@ _INSIDE = _probe()
 KNOWN = _INSIDE is not None
 """Whether the rest of this file may be used."""
 
-_STATES: Any = _INSIDE._task_states if KNOWN else WeakKeyDictionary()  # noqa: SLF001 - see above
+_STATES: Any = _INSIDE._task_states if KNOWN else WeakKeyDictionary()
 
 
 _ScopeOfAnyio: Any = _INSIDE.CancelScope if KNOWN else object
@@ -66,13 +68,14 @@ class Scope(_ScopeOfAnyio):  # type: ignore[misc]
 
     def cancel(self, reason: str | None = None) -> None:
         """Cancel what runs inside."""
-        if reason is not None or self._cancel_called or self._timeout_handle is not None:
+        this: Any = self
+        if reason is not None or this._cancel_called or this._timeout_handle is not None:
             super().cancel(reason)
             return
-        self._cancel_called = True
-        self._cancel_reason = f"{CANCELLED_BY}{id(self):x}"
-        if self._host_task is not None:
-            self._deliver_cancellation(self)
+        this._cancel_called = True
+        this._cancel_reason = f"{CANCELLED_BY}{id(self):x}"
+        if this._host_task is not None:
+            this._deliver_cancellation(self)
 
 
 def start(group: Any, coroutine: Coroutine[Any, Any, Any], context: Context, name: str) -> None:  # noqa: ANN401
@@ -86,24 +89,25 @@ def start(group: Any, coroutine: Coroutine[Any, Any, Any], context: Context, nam
     """
     scope = group.cancel_scope
     task = asyncio.get_running_loop().create_task(coroutine, name=name, context=context)
-    _STATES[task] = _INSIDE.TaskState(id(scope._host_task), scope)  # noqa: SLF001
-    scope._tasks.add(task)  # noqa: SLF001
-    group._tasks.add(task)  # noqa: SLF001
-    task.add_done_callback(partial(_end, group))
+    _STATES[task] = _INSIDE.TaskState(id(scope._host_task), scope)
+    scope._tasks.add(task)
+    group._tasks.add(task)
+    # In a context of its own it would hold what is set where the task is started.
+    task.add_done_callback(partial(_end, group), context=context)
 
 
 def _end(group: Any, task: asyncio.Task[Any]) -> None:  # noqa: ANN401
     """A task has ended; as a group does it for its own."""
-    _STATES.pop(task).cancel_scope._tasks.remove(task)  # noqa: SLF001
-    group._tasks.remove(task)  # noqa: SLF001
-    waiter = group._on_completed_fut  # noqa: SLF001
-    if waiter is not None and not group._tasks and not waiter.done():  # noqa: SLF001
+    _STATES.pop(task).cancel_scope._tasks.remove(task)
+    group._tasks.remove(task)
+    waiter = group._on_completed_fut
+    if waiter is not None and not group._tasks and not waiter.done():
         waiter.set_result(None)
     error = asyncio.CancelledError() if task.cancelled() else task.exception()
     if error is not None:
         if not isinstance(error, asyncio.CancelledError):
-            group._exceptions.append(error)  # noqa: SLF001
-        if not group.cancel_scope._effectively_cancelled:  # noqa: SLF001
+            group._exceptions.append(error)
+        if not group.cancel_scope._effectively_cancelled:
             group.cancel_scope.cancel()
 
 
@@ -115,9 +119,9 @@ def state_of(task: asyncio.Task[Any]) -> Any:  # noqa: ANN401 - a TaskState, whi
 def is_cancelled(scope: Any) -> bool:  # noqa: ANN401 - of anyio's
     """Whether a scope is cancelled, or one around it that it is not shielded from."""
     while scope is not None:
-        if scope._cancel_called:  # noqa: SLF001
+        if scope._cancel_called:
             return True
-        if scope._shield:  # noqa: SLF001
+        if scope._shield:
             return False
-        scope = scope._parent_scope  # noqa: SLF001
+        scope = scope._parent_scope
     return False

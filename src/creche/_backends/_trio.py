@@ -20,6 +20,7 @@ import trio
 from trio.lowlevel import Abort, RaiseCancelT, Task, current_task
 
 from creche._backend import CARRIER_NAME, Backend, Nursery, Parkable, Scope
+from creche._call import is_same_context
 from creche._ki import protected
 
 from ._limiters import adopt_of_anyio
@@ -82,22 +83,12 @@ def _named(name: str, fn: Callable[[], Any]) -> Any:  # noqa: ANN401
         del fn  # what it raises leads back to this frame
 
 
-def _same_context(one: Context, other: Context) -> bool:
-    # By identity: `==` would call two contexts the same that hold equal but distinct objects.
-    if len(one) != len(other):
-        return False
-    for var in other:  # noqa: SIM110 - a generator expression costs as much as all the rest
-        if one.get(var, one) is not other[var]:
-            return False
-    return True
-
-
 def _go_on(task: Task, mark: object, context: Context) -> bool:
     del mark
     if task.name is not CARRIER_NAME:
         task.name = CARRIER_NAME
     now = task.context
-    if not (now or context) or _same_context(now, context):
+    if not (now or context) or is_same_context(now, context):
         return True
     task.context = context.copy()
     return False
@@ -121,7 +112,8 @@ def _start_soon(
     arg: object,
     name: str,
 ) -> None:
-    context.run(partial(nursery.start_soon, fn, arg, name=name))
+    # A copy: what is told of a new task may start another one, in the same context.
+    context.copy().run(partial(nursery.start_soon, fn, arg, name=name))
 
 
 if hasattr(Task, "_cancel_status") and hasattr(Task, "_runner"):
@@ -134,6 +126,9 @@ if hasattr(Task, "_cancel_status") and hasattr(Task, "_runner"):
 
     def _is_cut() -> bool:
         return current_task()._cancel_status.effectively_cancelled  # noqa: SLF001
+
+    def _is_cut_from(nursery: Any) -> bool:  # noqa: ANN401
+        return nursery._cancel_status.effectively_cancelled  # type: ignore[no-any-return]  # noqa: SLF001
 
     def _is_cancel_due() -> bool:
         task = current_task()
@@ -152,6 +147,9 @@ else:  # pragma: no cover - so far every trio has it
     def _is_cut() -> bool:
         return trio.current_effective_deadline() == -math.inf
 
+    def _is_cut_from(nursery: Any) -> bool:  # noqa: ANN401
+        return nursery.cancel_scope.cancel_called  # type: ignore[no-any-return]
+
     def _is_cancel_due() -> bool:
         return True
 
@@ -165,8 +163,13 @@ def _lineage() -> Sequence[Task]:
     return found
 
 
-def _have_children(tasks: Iterable[Task]) -> bool:
-    return any(nursery.child_tasks for task in tasks for nursery in task.child_nurseries)
+def _have_children(tasks: Iterable[object]) -> bool:
+    return any(
+        nursery.child_tasks
+        for task in tasks
+        if isinstance(task, Task)  # else a call that is in a thread
+        for nursery in task.child_nurseries
+    )
 
 
 def _is_innermost(nursery: Nursery) -> bool:
@@ -217,6 +220,7 @@ BACKEND = Backend(
     go_on=_go_on,
     take_up=_take_up,
     may_idle=_may_idle,
+    is_cut_from=_is_cut_from,
     lineage=_lineage,
     ancestry=tuple,
     enlist=None,
