@@ -159,12 +159,13 @@ def close_unbegun(given: object) -> None:
         given.close()
 
 
-def read_call(fn: object, args: tuple[object, ...]) -> Call:
+def read_call(fn: object, args: tuple[object, ...], context: Context | None = None) -> Call:
     """Check what somebody submitted, and copy the context of whoever did.
 
     Args:
         fn: what was passed as the call.
         args: its positional arguments.
+        context: of whoever did, if it has been copied already.
 
     Returns:
         the call, ready to be carried out.
@@ -175,9 +176,9 @@ def read_call(fn: object, args: tuple[object, ...]) -> Call:
     if type(fn) is FunctionType:  # the usual case, without inspect's walk through wrappers
         flags = fn.__code__.co_flags
         if flags & _COROUTINE:
-            return Call(fn, args, is_async=True)
+            return Call(fn, args, is_async=True, context=context)
         if not flags & _ASYNC_GENERATOR:
-            return Call(fn, args, is_async=is_async_callable(fn))
+            return Call(fn, args, is_async=is_async_callable(fn), context=context)
     if inspect.iscoroutine(fn) or inspect.isawaitable(fn):
         raise _an_awaitable(fn)
     if not callable(fn):
@@ -189,7 +190,7 @@ def read_call(fn: object, args: tuple[object, ...]) -> Call:
             f"has one; wrap it in an async function that consumes it and returns the result"
         )
         raise TypeError(msg)
-    return Call(fn, args, is_async=is_async_callable(fn))
+    return Call(fn, args, is_async=is_async_callable(fn), context=context)
 
 
 def is_async_callable(fn: object) -> bool:

@@ -208,17 +208,17 @@ class Intake:
             KeyTaken: the key is there already.
             TypeError: the key cannot be hashed, or the call not be called.
         """
+        # Many that wait share one context, as long as nothing changes in it: each would be a sixth of
+        # what they need.
+        context, last = copy_context(), self._context()
+        if last is not None and is_same_context(context, last):
+            context = last
+        else:
+            self._context = ref(context)
         if type(fn) is FunctionType and fn.__code__.co_flags & CO_COROUTINE:
-            # Many that wait share one context, as long as nothing changes in it: each would be a sixth of
-            # what they need.
-            context, last = copy_context(), self._context()
-            if last is not None and is_same_context(context, last):
-                context = last
-            else:
-                self._context = ref(context)
             call = Call(fn, args, is_async=True, context=context)
         else:
-            call = read_call(fn, args)
+            call = read_call(fn, args, context)
         board, queue = self._board, self._queue
         try:
             is_free = key is not None and key not in board.slots and type(key) is not Slot
