@@ -209,8 +209,8 @@ class Intake:
             TypeError: the key cannot be hashed, or the call not be called.
         """
         if type(fn) is FunctionType and fn.__code__.co_flags & CO_COROUTINE:
-            # Many that wait share one context, as long as nothing changes in it: each would be a sixth of
-            # what they need.
+            # Many that wait share one context, as long as nothing changes in it: it is a sixth of what
+            # they need.
             context, last = copy_context(), self._context()
             if last is not None and is_same_context(context, last):
                 context = last
