@@ -12,7 +12,7 @@ import anyio.lowlevel
 import pytest
 from outcome import Error, Value
 
-from calls import Gate, forever, give, give_at_once, settle_down
+from calls import Gate, error_of, forever, give, give_at_once, settle_down
 from creche import CallCancelled, ConcurrentTaskRunner, KeyTaken, RunnerClosed, State
 
 pytestmark = pytest.mark.anyio
@@ -97,7 +97,7 @@ async def test_an_iterable_that_cancels_calls(workers: int | None) -> None:
 
         outcomes = await runner.map(give, items(), return_outcomes=True)
         assert [
-            outcome == Value(n) or isinstance(outcome.error, CallCancelled)
+            outcome == Value(n) or isinstance(error_of(outcome), CallCancelled)
             for n, outcome in enumerate(outcomes)
         ] == [True] * 30
         assert outcomes[29] == Value(29)
