@@ -196,8 +196,10 @@ class Pulling(Generic[Item, T]):
             self.results[index] = slot.outcome
         elif state is State.COMPLETED:
             self.results[index] = slot.peek_value()
-        else:
-            self.failure = self.failure or slot
+        elif self.failure is None:
+            self.failure = slot
+        else:  # it has failed before it could be cancelled
+            slot.mark_read()
         if self._key is None:
             self._run.board.discard(slot)
         # A carrier that has completed a call asks for the next one by itself, until there is none; but
