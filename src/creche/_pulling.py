@@ -88,11 +88,12 @@ class Pulling(Generic[Item, T]):
             if self._is_supplied:
                 run.queue.sources.remove(self)
             await self._cut_short()
-        if self._error is not None:
+        error, self._error = self._error, None
+        if error is not None:
             try:
-                raise self._error
+                raise error
             finally:
-                del self  # the exception leads back to this frame
+                del error  # it leads back to this frame, and to those that hold this object
 
     @property
     def _is_over(self) -> bool:
