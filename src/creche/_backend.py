@@ -155,7 +155,7 @@ class Backend(NamedTuple):
     is_intact: Callable[[Any, Any], bool]
     go_on: Callable[[Any, Any, Context], bool | None]
     take_up: Callable[[Any, Any, Context], bool]
-    may_idle: Callable[[Any, Any, Context], bool]
+    may_idle: Callable[[Any, Any, Context], bool | None]
     is_cut_from: Callable[[Nursery], bool]
     lineage: Callable[[], Sequence[object]]
     ancestry: Callable[[], Sequence[Any]]

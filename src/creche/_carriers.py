@@ -259,7 +259,7 @@ class Carriers(Dispatcher):
             self._halting.halted is None
             and not self._leaving
             and self._keeps_idle
-            and self._backend.may_idle(carrier.task, carrier.mark, self._context)
+            and bool(self._backend.may_idle(carrier.task, carrier.mark, self._context))
         )
 
     async def _idle_until_handed(self, carrier: Carrier) -> Work | None:

@@ -76,8 +76,14 @@ class Mapping(Generic[Item, T]):
                 cancelled, and have ended. Or what the iterable, or `key`, raised.
         """
         await self._collect(window)
-        if self._failure is not None:
-            self._failure.result()
+        # The exception will lead back to frames that hold this object, which must not lead to its slot.
+        failure, self._failure = self._failure, None
+        self._index.clear()
+        if failure is not None:
+            try:
+                failure.result()
+            finally:
+                del failure
         return self._results
 
     async def outcomes(self, window: int | None) -> list[Outcome[T]]:

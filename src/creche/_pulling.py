@@ -88,11 +88,12 @@ class Pulling(Generic[Item, T]):
             if self._is_supplied:
                 run.queue.sources.remove(self)
             await self._cut_short()
-        if self._error is not None:
+        error, self._error = self._error, None
+        if error is not None:
             try:
-                raise self._error
+                raise error
             finally:
-                del self  # the exception leads back to this frame
+                del error  # it leads back to this frame, and to those that hold this object
 
     @property
     def _is_over(self) -> bool:
@@ -196,8 +197,10 @@ class Pulling(Generic[Item, T]):
             self.results[index] = slot.outcome
         elif state is State.COMPLETED:
             self.results[index] = slot.peek_value()
-        else:
-            self.failure = self.failure or slot
+        elif self.failure is None:
+            self.failure = slot
+        else:  # it has failed before it could be cancelled
+            slot.mark_read()
         if self._key is None:
             self._run.board.discard(slot)
         # A carrier that has completed a call asks for the next one by itself, until there is none; but

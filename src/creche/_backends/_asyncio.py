@@ -194,20 +194,7 @@ class _Mark:
         self.context = copy_context()
         self.references = references
         self.weak_references = getweakrefcount(task)
-        self.callbacks = _callbacks_of(task)
-
-    def fits(self, task: Any) -> bool:  # noqa: ANN401 - a task; what is asked is not public
-        """Whether nothing was left in the task, which nobody knows but by a strong reference."""
-        return (
-            getweakrefcount(task) == self.weak_references
-            and not task._must_cancel  # noqa: SLF001 - before Python 3.13 it outlives `uncancel`
-            and task.get_name() == CARRIER_NAME
-            and _callbacks_of(task) == self.callbacks
-        )
-
-
-def _callbacks_of(task: Any) -> int:  # noqa: ANN401 - as above
-    return len(task._callbacks or ())  # noqa: SLF001 - nothing public tells
+        self.callbacks = len(task._callbacks or ())  # noqa: SLF001 - as below
 
 
 def _mark(task: asyncio.Task[Any]) -> _Mark | None:
@@ -225,16 +212,20 @@ def _is_intact(task: asyncio.Task[Any], mark: _Mark | None) -> bool:
     )
 
 
-def _go_on(task: asyncio.Task[Any], mark: _Mark | None, context: Context) -> bool | None:
+def _go_on(task: Any, mark: _Mark | None, context: Context) -> bool | None:  # noqa: ANN401
     """Code can keep a task, and cancel it when another call is long in it; a lock can know its owner.
 
     So it is used again only when nobody has kept it, nor anything in it is different. Its context cannot
     be changed.
     """
+    # In one frame, on the way of every call. Of what is not public nothing public tells.
     if (
         mark is not None
         and _references(task) == mark.references
-        and mark.fits(task)
+        and getweakrefcount(task) == mark.weak_references
+        and not task._must_cancel  # noqa: SLF001 - before Python 3.13 it outlives `uncancel`
+        and task.get_name() == CARRIER_NAME
+        and len(task._callbacks or ()) == mark.callbacks  # noqa: SLF001
         and _is_same(copy_context(), context)
     ):
         return True
@@ -244,15 +235,6 @@ def _go_on(task: asyncio.Task[Any], mark: _Mark | None, context: Context) -> boo
 def _take_up(task: asyncio.Task[Any], mark: _Mark | None, context: Context) -> bool:
     del task
     return mark is not None and _is_same(mark.context, context)
-
-
-def _may_idle(task: asyncio.Task[Any], mark: _Mark | None, context: Context) -> bool:
-    return (
-        mark is not None
-        and _references(task) == mark.references
-        and mark.fits(task)
-        and _is_same(copy_context(), context)
-    )
 
 
 def _is_same(now: Context, context: Context) -> bool:
@@ -341,7 +323,7 @@ BACKEND = Backend(
     is_intact=_is_intact,
     go_on=_go_on,
     take_up=_take_up,
-    may_idle=_may_idle,
+    may_idle=_go_on,
     is_cut_from=_is_cut_from,
     lineage=_lineage,
     ancestry=_ancestry,
