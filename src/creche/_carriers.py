@@ -70,7 +70,7 @@ class Carriers(Dispatcher):
             self.let_go(carrier)
 
     @protected
-    async def _carry(self, work: Work | None) -> None:  # noqa: C901, PLR0912, PLR0915 - the hot path
+    async def _carry(self, first: Work) -> None:  # noqa: C901, PLR0912, PLR0915 - the hot path
         """The body of a carrier's task: call after call.
 
         A call that needs nothing but a scope is carried out in this very frame: another one, and each
@@ -85,8 +85,9 @@ class Carriers(Dispatcher):
         is_clear = False  # whether the next one may begin, as far as is known
         onward: BaseException | None = None
         try:
-            if work is not None:
-                self._begin(carrier, work[1])
+            self._begin(carrier, first[1])
+            work: Work | None = first
+            del first
             while work is not None:
                 slot, call = work
                 work = None
@@ -178,11 +179,11 @@ class Carriers(Dispatcher):
 
         None of the books changes hands then. A call that must have another task goes there.
         """
-        queue = self._queue
+        queue, growth = self._queue, self._growth
         places = queue.places
         if (
             not queue.is_simple
-            or self._room is not None
+            or growth is None  # and calls may wait for room
             or carrier.places is not places
             or not (places is None or (carrier.has_place and not carrier.waiting and places.is_calm))
             or (self._waits and carrier.task in self._waits)
@@ -201,17 +202,15 @@ class Carriers(Dispatcher):
             if supplied is None:
                 return None
             slot, call = supplied
-        growth = self._growth
-        if growth is not None and carrier.since != growth.passes:
+        if carrier.since != growth.passes:
             carrier.since = growth.end_and_begin(carrier.since)
         goes_on = self._goes_on(carrier, call)
         if goes_on:
             return slot, call
         call.queued, call.places = False, places
         if goes_on is None:
-            if growth is not None:
-                growth.end(carrier.since)
-                growth.come()
+            growth.end(carrier.since)
+            growth.come()
             carrier.pass_on()
             self._dispatch((slot, call))
             return None

@@ -278,8 +278,7 @@ class Dispatcher(abc.ABC):
         """Carry a call out whether there is a place or not: somebody who has one waits for it."""
         self._busy += 1
         self.live += 1
-        if self._growth is not None:
-            self._growth.come()
+        self._note_coming()
         self._backend.start_soon(self._nursery, call.context, self._carry, (slot, call), CARRIER_NAME)
 
     @property
@@ -291,9 +290,12 @@ class Dispatcher(abc.ABC):
         work = queue.next() if queue.is_simple else queue.next(self._backend.current_time())
         if work is not None:
             self._busy += 1
-            if self._growth is not None:
-                self._growth.come()
+            self._note_coming()
         return work
+
+    def _note_coming(self) -> None:
+        if self._growth is not None:
+            self._growth.come()
 
     def _look_for_end(self) -> None:
         self._look_for_drained()
@@ -331,5 +333,5 @@ class Dispatcher(abc.ABC):
         """The function of a call that was sent has given an awaitable: await it on the loop."""
 
     @abc.abstractmethod
-    async def _carry(self, work: Work | None) -> None:
+    async def _carry(self, first: Work) -> None:
         """The body of a carrier's task."""

@@ -177,8 +177,7 @@ class Mapping(Generic[Item, T]):
         self._index[slot] = len(self._results)
         self._results.append(_END)
         arrivals.add(slot)
-        if self._aiterator is not None or run.room is not None:
-            slot.enroll(partial(self._note_failure, slot))
+        slot.enroll(partial(self._note_failure, slot))
 
     def _note_failure(self, slot: Slot[T]) -> None:
         if self._stop_at_failure and slot.state is not State.COMPLETED:
