@@ -181,3 +181,34 @@ def test_with_a_task_factory(factory: Any, workers: int | None) -> None:
 
     asyncio.run(main())
     assert (TaskOfMine.made > 0) is (factory is factory_of_mine)
+
+
+@pytest.mark.parametrize("how", ["scope", "task"])
+def test_a_schedule_point_that_is_shielded(how: str) -> None:
+    """A cancellation that comes meanwhile is neither raised there nor lost."""
+    from creche._backends._asyncio import BACKEND  # noqa: PLC0415 - of the inside only
+
+    through: list[str] = []
+
+    async def pass_by(scope: anyio.CancelScope) -> None:
+        with scope:
+            await BACKEND.shielded_checkpoint()
+            through.append("shielded")
+            await BACKEND.checkpoint()
+            through.append("open")
+
+    async def main() -> None:
+        scope = anyio.CancelScope()
+        task = asyncio.ensure_future(pass_by(scope))
+        await asyncio.sleep(0)
+        if how == "scope":
+            scope.cancel()
+            await task
+            assert scope.cancelled_caught
+        else:
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    asyncio.run(main())
+    assert through == ["shielded"]

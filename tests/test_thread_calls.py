@@ -10,7 +10,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from calls import forever, give, settle_down, swallow
+from calls import forever, give, settle_down
 from creche import CallCancelled, ConcurrentTaskRunner, Slot, State
 from creche.instruments import Instrument
 
@@ -208,12 +208,22 @@ async def test_one_that_waits_for_a_thread_ends_at_once() -> None:
 async def test_a_call_that_completes_while_another_has_lost_its_key() -> None:
     """The one that was replaced takes its time; the other is as settled as ever."""
     runner = ConcurrentTaskRunner()
+    go_on = anyio.Event()
+
+    async def linger() -> int:
+        with anyio.CancelScope(shield=True):
+            await go_on.wait()
+        return 4
+
     async with runner.start():
-        old = runner.submit_nowait("k", swallow)
+        old = runner.submit_nowait("k", linger)
         await settle_down()
         new = runner.submit_nowait("k", give, 2, on_collision="replace")
         other = runner.submit_nowait("other", give, 3)
-        assert (await other, await new, await old) == (3, 2, 4)
+        assert await other == 3
+        assert not old.done
+        go_on.set()
+        assert (await new, await old) == (2, 4)
     assert runner.slots["k"] is new
 
 

@@ -88,7 +88,6 @@ class Dispatcher(abc.ABC):
             backend,
             nursery,
             board,
-            halting,
             self._guests,
             performer,
             self,

@@ -23,7 +23,7 @@ from ._call import Call
 from ._capture import classify
 from ._carrier import Carrier, Lender
 from ._guests import Guests
-from ._halting import SCOPE_CANCELLED, Halting
+from ._halting import SCOPE_CANCELLED
 from ._lending import IN_THREAD
 from ._performing import Performer
 from ._places import Places
@@ -85,7 +85,6 @@ class ThreadCalls:
         backend: Backend,
         nursery: Nursery,
         board: Board,
-        halting: Halting,
         guests: Guests,
         performer: Performer,
         lender: Lender,
@@ -100,7 +99,6 @@ class ThreadCalls:
             backend: the loop.
             nursery: for the tasks of the threads.
             board: of the run.
-            halting: of the run.
             guests: of the run.
             performer: of the run.
             lender: whose places these calls have.
@@ -112,7 +110,6 @@ class ThreadCalls:
         self._backend = backend
         self._nursery = nursery
         self._board = board
-        self._halting = halting
         self._guests = guests
         self._performer = performer
         self._lender = lender
@@ -202,17 +199,14 @@ class ThreadCalls:
             del self, job, slot, error, value  # what was raised must not lead to the slot that holds it
 
     def _fail(self, job: ThreadCall, error: BaseException) -> None:
-        halted, request = self._halting.halted, job.carrier.request
-        is_cut = halted is not None or request is not None
+        request = job.carrier.request  # a halt has cancelled them all
         try:
-            verdict = classify(error, self._backend.cancelled, enclosing_cancelled=is_cut)
+            verdict = classify(error, self._backend.cancelled, enclosing_cancelled=False)
             if verdict.state is not State.CANCELLED:
                 assert verdict.error is not None
                 self._performer.settle_failed(job.slot, job.call, verdict.state, verdict.error)
             elif request is not None:
                 self._board.cancel(job.slot, *request)
-            elif halted is not None:
-                self._board.cancel(job.slot, *halted)
             elif self._backend.is_cut_from(self._nursery):
                 self._board.cancel(job.slot, "outer", SCOPE_CANCELLED)
             else:
