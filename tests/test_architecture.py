@@ -32,11 +32,10 @@ FLOORS: list[set[str]] = [
         "_parking",
         "_places",
         "_rates",
-        "_thread_job",
     },  # records and pure functions
-    {"_limits"},
-    {"_options"},
-    {"_backends._trio", "_backends._asyncio", "_slot", "_announce"},
+    {"_limits", "_thread_job"},
+    {"_options", "_thread_queue"},
+    {"_backends._trio", "_backends._asyncio", "_slot", "_announce", "_thread_pool"},
     {"_backends", "_carrier", "_lanes", "_board", "_portal"},
     {"_queue"},
     {"_lending", "_circles", "_waiting_room"},  # waiting, from inside a call

@@ -106,24 +106,8 @@ async def test_idle_threads_leave_after_a_while() -> None:
     assert len(opened.finished) == 8
 
 
-async def test_a_thread_that_is_needed_does_not_leave() -> None:
-    """It has waited long, but a job has been put since; or others are idle, and it is one of them."""
-    held = Held()
-    async with open_pool(2) as opened:
-        pool = opened.pool
-        opened.put(held)
-        await until(held.begun.is_set)
-        pool._offer_to_leave()
-        assert not pool._to_leave
-        await opened.result(len, "abc")
-        assert pool.threads == 2
-        pool._offer_to_leave()
-        assert await opened.result(len, "abcd") == 4
-        held.go_on.set()
-
-
 async def test_a_loop_that_has_ended() -> None:
-    """A thread that finds out ends, whether it has come, has done a job, or waits for one."""
+    """A thread that finds out ends, whether it has just come or has done a job."""
     backend = detect()
     refusals = 0
 
@@ -152,11 +136,6 @@ async def test_a_loop_that_has_ended() -> None:
         held.go_on.set()
         await until(lambda: len(opened.finished) == 2)
         assert (refusals, opened.pool.threads) == (0, 0)
-    async with open_pool(1, backend=cut_off, idle_seconds=0.05) as opened:
-        await opened.result(len, "abc")
-        refusals = 1
-        await until(lambda: opened.pool.threads == 0)
-        assert refusals == 0
 
 
 async def test_a_thread_that_cannot_be_started() -> None:

@@ -36,12 +36,12 @@ from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
-from queue import Empty, SimpleQueue
 from typing import Any, final
 
 from ._backend import Backend, Nursery
 from ._ki import protected
 from ._thread_job import FN, Job, Server, carry_out, make_word
+from ._thread_queue import JobQueue
 
 IDLE_SECONDS = 10.0
 """How long a thread without a job stays, in seconds; what trio and anyio have theirs do."""
@@ -97,7 +97,7 @@ class ThreadPool:
         self._idle_seconds = idle_seconds
         self._context = copy_context()  # not that of whoever puts the job that a thread is started for
         self._post = backend.poster()
-        self._jobs: SimpleQueue[Job] = SimpleQueue()
+        self._jobs = JobQueue()
         self._outcomes: deque[Job] = deque()
         self._is_woken = False
         # Put and neither finished nor given up. Up to `_enough` no thread need be started.
@@ -175,7 +175,8 @@ class ThreadPool:
         """
         self._limit = limit
         for _ in range(self.threads - len(self._to_leave) - limit):
-            self._let_one_go()
+            self._to_leave.append(None)
+            self._jobs.put(self._look)
         self._grow()
 
     def close(self) -> None:
@@ -263,11 +264,7 @@ class ThreadPool:
 
     def _fail_one(self, error: Exception) -> None:
         """A thread cannot be started: neither can what it was started for."""
-        while True:
-            try:
-                job = self._jobs.get_nowait()
-            except Empty:
-                return
+        while (job := self._jobs.take()) is not None:
             if self.withdraw(job):
                 job.error = error
                 self._finish(job)
@@ -275,16 +272,6 @@ class ThreadPool:
             if job is self._last:  # somebody else's; it comes after all jobs
                 self._jobs.put(job)
                 return
-
-    def _let_one_go(self) -> None:
-        self._to_leave.append(None)
-        self._jobs.put(self._look)
-
-    def _offer_to_leave(self) -> None:
-        """A thread has waited in vain for long: one leaves, unless it is needed by now."""
-        if self.threads - len(self._to_leave) > self._count_needed():
-            self._let_one_go()
-            self._grow()
 
     # What has ended ---------------------------------------------------------------------------------
 
@@ -318,7 +305,8 @@ class ThreadPool:
         """
         job, server.handed = server.handed, None
         fn: Any = None
-        take, ended = self._jobs.get_nowait, self._outcomes.append
+        queue, ended = self._jobs, self._outcomes.append
+        jobs, idle = queue.jobs, queue.idle
         leave_loop, kind = self._backend.leave_loop, self._backend.thread_kind
         mine = kind()
         thread = threading.current_thread()
@@ -329,11 +317,13 @@ class ThreadPool:
             while True:
                 if job is None:
                     try:
-                        job = take()
-                    except Empty:
+                        job = jobs.popleft()
+                    except IndexError:
                         thread.name = name
-                        if (job := self._wait()) is None:
-                            return False
+                        if (job := queue.wait(server, self._idle_seconds)) is None:
+                            return False  # it is counted until its task ends; a job waits for that
+                    if jobs and idle:
+                        queue.ring()
                 if kind() != mine:
                     server.handed = job
                     return True
@@ -366,16 +356,7 @@ class ThreadPool:
         finally:
             thread.name = name
             # What a job has raised leads back to this frame, by way of those that called it.
-            del self, server, job, fn, take, ended
-
-    def _wait(self) -> Job | None:
-        """Wait for a job; `None` if none can come any more."""
-        while True:
-            try:
-                return self._jobs.get(timeout=self._idle_seconds)
-            except Empty:
-                if not self._tell(self._offer_to_leave):
-                    return None
+            del self, server, job, fn, queue, jobs, idle, ended
 
     def _tell(self, fn: Callable[[], object]) -> bool:
         """Have the loop call a function; False if the loop has ended."""
