@@ -125,6 +125,48 @@ def test_one_is_woken_for_the_first_of_many() -> None:
     assert [server.bell.rings for server in servers] == [1, 1, 1]
 
 
+def test_a_thread_that_is_dismissed() -> None:
+    """At once if it sleeps, or before it falls asleep; once."""
+    queue = JobQueue()
+    job, bell = waiting(queue, lambda: queue.dismiss(1), is_rung=True)
+    assert job is None
+    assert bell.rings == 1
+    queue.dismiss(1)
+    assert waiting(queue, is_rung=True)[0] is None
+    assert not queue.take_dismissal()
+
+
+def test_a_thread_that_is_dismissed_instead_of_taking_a_job() -> None:
+    """It leaves the job, and wakes another, as it may have been woken for that."""
+    queue = JobQueue()
+    other: Any = Server()
+    other.bell = Bell(is_rung=True)
+    jobs: list[Job] = []
+
+    def put_and_dismiss() -> None:
+        jobs.append(put(queue))
+        queue.idle[other] = None
+        queue.dismissed.append(None)
+
+    server: Any = Server()
+    server.bell = Bell(put_and_dismiss, is_rung=True)
+    assert queue.wait(server, 5) is None
+    assert other.bell.rings == 1
+    assert list(queue.jobs) == jobs
+
+
+def test_a_closed_queue() -> None:
+    """Whoever sleeps is woken, and nobody falls asleep; what is there is taken all the same."""
+    queue = JobQueue()
+    job, bell = waiting(queue, queue.close, is_rung=True)
+    assert job is None
+    assert bell.rings == 1
+    assert waiting(queue, is_rung=True)[0] is None
+    queued = put(queue)
+    assert waiting(queue, is_rung=True)[0] is queued
+    queue.close()
+
+
 def test_threads_that_sleep_for_moments() -> None:
     """However often they fall asleep while jobs come, none is overlooked and each is taken once."""
     queue = JobQueue()

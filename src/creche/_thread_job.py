@@ -107,13 +107,6 @@ class Job:
         return True
 
 
-def make_word() -> Job:
-    """Something to put among jobs that is none, and tells whoever finds it something."""
-    word = Job(make_word, (), _NOWHERE, "")
-    del word.tokens[:]
-    return word
-
-
 def carry_out(job: Job, fn: Callable[..., Any], leave_loop: Callable[[Context], object]) -> None:
     """In the thread that has begun a job: call its function.
 
