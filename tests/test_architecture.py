@@ -35,8 +35,8 @@ FLOORS: list[set[str]] = [
         "_places",
         "_rates",
     },  # records and pure functions
-    {"_limits"},
-    {"_options"},
+    {"_limits", "_thread_job"},
+    {"_options", "_thread_queue"},
     {"_backends._trio", "_backends._asyncio", "_slot", "_announce"},
     {"_unread"},
     {"_backends", "_carrier", "_lanes", "_board", "_portal"},
@@ -46,7 +46,7 @@ FLOORS: list[set[str]] = [
     {"_waiting", "_dependencies"},
     {"_halting"},
     {"_grace", "_guests"},
-    {"_performing", "_pacing", "_thread_job"},  # one call
+    {"_performing", "_pacing"},  # one call
     {"_thread_pool"},
     {"_thread_calls"},
     {"_dispatching", "_exit"},

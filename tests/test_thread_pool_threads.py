@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -63,6 +64,7 @@ async def test_raising_the_limit() -> None:
         await until(lambda: sum(held.begun.is_set() for held in helds) == 3)
         pool.resize(1)
         pool.resize(6)
+        assert not pool._jobs.dismissed
         await until(lambda: all(held.begun.is_set() for held in helds))
         assert pool.threads == 6
         pool.resize(2)
@@ -87,11 +89,34 @@ async def test_a_thread_that_is_leaving_when_the_limit_is_raised() -> None:
         opened.put(held)
         await until(held.begun.is_set)
         pool.resize(1)
-        until_here(lambda: not pool._to_leave)  # it has heard, but this loop does not know
+        until_here(lambda: not pool._jobs.dismissed)  # it has heard, but this loop does not know
         pool.resize(2)
         opened.put(held.go_on.set)
         assert pool.threads == 2
         await until(lambda: len(opened.finished) == 4)
+
+
+async def test_a_thread_that_leaves_while_the_limit_is_raised() -> None:
+    """The loop has seen that one is to leave, and now that one has heard it: there is no room yet."""
+
+    class Vanishing(deque[None]):
+        def pop(self) -> None:  # type: ignore
+            self.clear()
+            raise IndexError
+
+    held = Held()
+    async with open_pool(2) as opened:
+        pool = opened.pool
+        for _ in range(2):
+            opened.put(held)
+        await until(lambda: pool.threads == 2 and not pool._coming)
+        pool._jobs.dismissed = Vanishing([None])
+        opened.put(held)
+        pool.resize(2)
+        assert pool.threads == 2
+        pool._jobs.dismissed = deque()
+        held.go_on.set()
+        await until(lambda: len(opened.finished) == 3)
 
 
 async def test_idle_threads_leave_after_a_while() -> None:
@@ -106,24 +131,8 @@ async def test_idle_threads_leave_after_a_while() -> None:
     assert len(opened.finished) == 8
 
 
-async def test_a_thread_that_is_needed_does_not_leave() -> None:
-    """It has waited long, but a job has been put since; or others are idle, and it is one of them."""
-    held = Held()
-    async with open_pool(2) as opened:
-        pool = opened.pool
-        opened.put(held)
-        await until(held.begun.is_set)
-        pool._offer_to_leave()
-        assert not pool._to_leave
-        await opened.result(len, "abc")
-        assert pool.threads == 2
-        pool._offer_to_leave()
-        assert await opened.result(len, "abcd") == 4
-        held.go_on.set()
-
-
 async def test_a_loop_that_has_ended() -> None:
-    """A thread that finds out ends, whether it has come, has done a job, or waits for one."""
+    """A thread that finds out ends, whether it has just come or has done a job."""
     backend = detect()
     refusals = 0
 
@@ -152,11 +161,6 @@ async def test_a_loop_that_has_ended() -> None:
         held.go_on.set()
         await until(lambda: len(opened.finished) == 2)
         assert (refusals, opened.pool.threads) == (0, 0)
-    async with open_pool(1, backend=cut_off, idle_seconds=0.05) as opened:
-        await opened.result(len, "abc")
-        refusals = 1
-        await until(lambda: opened.pool.threads == 0)
-        assert refusals == 0
 
 
 async def test_a_thread_that_cannot_be_started() -> None:

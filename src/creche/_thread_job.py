@@ -13,6 +13,7 @@ the GIL, and holds the list's lock without it.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from contextvars import Context
 from typing import Any, final
@@ -38,12 +39,15 @@ class Server:
         is_alone: whether it was; on the loop only.
         is_coming: whether it was started and has not said that it has arrived; on the loop only.
         handed: the job that the thread begins with.
+        bell: held but for the moment between a ring and its being heard; an idle thread waits for it.
     """
 
-    __slots__ = ("guard", "handed", "is_alone", "is_coming")
+    __slots__ = ("bell", "guard", "handed", "is_alone", "is_coming")
 
     def __init__(self) -> None:
         self.guard: Scope | None = None
+        self.bell = threading.Lock()
+        self.bell.acquire()
         self.is_alone = False
         self.is_coming = True
         self.handed: Job | None = None
@@ -101,13 +105,6 @@ class Job:
         except IndexError:
             return False
         return True
-
-
-def make_word() -> Job:
-    """Something to put among jobs that is none, and tells whoever finds it something."""
-    word = Job(make_word, (), _NOWHERE, "")
-    del word.tokens[:]
-    return word
 
 
 def carry_out(job: Job, fn: Callable[..., Any], leave_loop: Callable[[Context], object]) -> None:

@@ -34,14 +34,15 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
-from queue import Empty, SimpleQueue
 from typing import Any, final
 
 from ._backend import Backend, Nursery
 from ._ki import protected
-from ._thread_job import FN, Job, Server, carry_out, make_word
+from ._thread_job import FN, Job, Server, carry_out
+from ._thread_queue import JobQueue
 
 IDLE_SECONDS = 10.0
 """How long a thread without a job stays, in seconds; what trio and anyio have theirs do."""
@@ -97,18 +98,12 @@ class ThreadPool:
         self._idle_seconds = idle_seconds
         self._context = copy_context()  # not that of whoever puts the job that a thread is started for
         self._post = backend.poster()
-        self._jobs: SimpleQueue[Job] = SimpleQueue()
+        self._jobs = JobQueue()
         self._outcomes: deque[Job] = deque()
         self._is_woken = False
         # Put and neither finished nor given up. Up to `_enough` no thread need be started.
         self._outstanding = 0
         self._enough = 0
-        # One for each thread that is asked to leave, and has not heard of it. Whoever gets one leaves.
-        self._to_leave: deque[None] = deque()
-        self._is_closed = False
-        # No jobs, as their tokens say: they wake a thread that waits for one.
-        self._look = make_word()
-        self._last = make_word()
 
     def put(self, job: Job) -> None:
         """Have a job carried out, by a thread that is idle or by a new one, or when one comes free.
@@ -116,7 +111,7 @@ class ThreadPool:
         Args:
             job: not put before.
         """
-        assert not self._is_closed, job
+        assert not self._jobs.is_closed, job
         self._outstanding += 1
         self._jobs.put(job)
         if self._outstanding > self._enough:
@@ -163,8 +158,7 @@ class ThreadPool:
         server.is_alone = True
         self.threads -= 1
         server.guard.shield = False
-        server.guard.cancel()
-        self._grow()
+        server.guard.cancel()  # the end of its task sees to a successor
         return True
 
     def resize(self, limit: int) -> None:
@@ -174,8 +168,7 @@ class ThreadPool:
             limit: 1 or more.
         """
         self._limit = limit
-        for _ in range(self.threads - len(self._to_leave) - limit):
-            self._let_one_go()
+        self._jobs.dismiss(self._count_staying() - limit)
         self._grow()
 
     def close(self) -> None:
@@ -183,11 +176,7 @@ class ThreadPool:
 
         Idempotent. The nursery can be left after it, and waits for them.
         """
-        if self._is_closed:
-            return
-        self._is_closed = True
-        for _ in range(self.threads):
-            self._jobs.put(self._last)
+        self._jobs.close()
 
     # Threads come and go ----------------------------------------------------------------------------
 
@@ -195,13 +184,17 @@ class ThreadPool:
         # What has ended needs no thread any more. One that is about to say so counts as busy.
         return self._outstanding - len(self._outcomes)
 
+    def _count_staying(self) -> int:
+        # One that has heard that it is to leave counts until its task has ended.
+        return self.threads - len(self._jobs.dismissed)
+
     def _grow(self) -> None:
         """See to it that there is a thread for each job, as far as the limit allows."""
         wanted = min(self._count_needed(), self._limit)
         is_called_again = False
-        for _ in range(wanted - (self.threads - len(self._to_leave))):
-            if self._leaves():
-                continue  # one that was to leave may stay after all
+        for _ in range(wanted - self._count_staying()):
+            if self._jobs.take_dismissal():
+                continue  # that one may stay after all
             # If there is no room, one is leaving just now; at its end it comes here. If enough are on
             # their way, so does the first of them.
             most = max(_AT_FIRST, self.threads - self._coming)
@@ -209,14 +202,12 @@ class ThreadPool:
                 is_called_again = True
                 break
             self._start()
-        staying = self.threads - len(self._to_leave)
+        staying = self._count_staying()
         self._enough = sys.maxsize if is_called_again or staying >= self._limit else staying
 
     def _start(self) -> None:
         self.threads += 1
         self._coming += 1
-        if self._is_closed:
-            self._jobs.put(self._last)
         self._backend.start_soon(self._nursery, self._context, self._host, Server(), _NAME)
 
     def _arrive(self, server: Server) -> None:
@@ -229,24 +220,20 @@ class ThreadPool:
     async def _host(self, server: Server) -> None:
         """The task of one thread: parked as long as that goes on."""
         backend = self._backend
-        native = backend.native_cancels()
         serve = partial(self._serve, server)
         # Others may have done the job meanwhile; a thread that is not needed costs as much as any other.
-        needed = self.threads - len(self._to_leave) <= self._count_needed()
+        needed = self._count_staying() <= self._count_needed()
         try:
-            while needed:
-                server.guard = backend.open_scope(shield=True)
-                needed = await backend.run_in_thread(serve, _NAME, server.guard)
-        except backend.cancelled:
-            # The guard shields. So it was a scope around the nursery, after an `abandon`, or asyncio's
-            # own `Task.cancel`, aimed at a task that is nobody's business.
-            if backend.is_cut():
-                raise
+            # The guard shields. What cancels is a scope around the nursery, after an `abandon`, or
+            # asyncio's own `Task.cancel`, which is to end nothing but this task.
+            with suppress(backend.cancelled):
+                while needed:
+                    server.guard = backend.open_scope(shield=True)
+                    needed = await backend.run_in_thread(serve, _NAME, server.guard)
         except Exception as exc:  # noqa: BLE001 - there is no thread to be had: the outcome of a job
             self._take_back(server)
             self._fail_one(exc)
         finally:
-            backend.forget_native_cancels(native)
             self._take_back(server)
             if not server.is_alone:
                 self.threads -= 1
@@ -263,28 +250,11 @@ class ThreadPool:
 
     def _fail_one(self, error: Exception) -> None:
         """A thread cannot be started: neither can what it was started for."""
-        while True:
-            try:
-                job = self._jobs.get_nowait()
-            except Empty:
-                return
+        while (job := self._jobs.take()) is not None:
             if self.withdraw(job):
                 job.error = error
                 self._finish(job)
                 return
-            if job is self._last:  # somebody else's; it comes after all jobs
-                self._jobs.put(job)
-                return
-
-    def _let_one_go(self) -> None:
-        self._to_leave.append(None)
-        self._jobs.put(self._look)
-
-    def _offer_to_leave(self) -> None:
-        """A thread has waited in vain for long: one leaves, unless it is needed by now."""
-        if self.threads - len(self._to_leave) > self._count_needed():
-            self._let_one_go()
-            self._grow()
 
     # What has ended ---------------------------------------------------------------------------------
 
@@ -310,7 +280,7 @@ class ThreadPool:
 
     # In the threads ---------------------------------------------------------------------------------
 
-    def _serve(self, server: Server) -> bool:  # noqa: C901, PLR0911, PLR0912 - one frame
+    def _serve(self, server: Server) -> bool:  # noqa: C901, PLR0912 - one frame
         """What one thread does, from its first job to its last.
 
         Returns:
@@ -318,7 +288,8 @@ class ThreadPool:
         """
         job, server.handed = server.handed, None
         fn: Any = None
-        take, ended = self._jobs.get_nowait, self._outcomes.append
+        queue, ended = self._jobs, self._outcomes.append
+        jobs, idle, dismissed = queue.jobs, queue.idle, queue.dismissed
         leave_loop, kind = self._backend.leave_loop, self._backend.thread_kind
         mine = kind()
         thread = threading.current_thread()
@@ -329,11 +300,13 @@ class ThreadPool:
             while True:
                 if job is None:
                     try:
-                        job = take()
-                    except Empty:
+                        job = jobs.popleft()
+                    except IndexError:
                         thread.name = name
-                        if (job := self._wait()) is None:
+                        if (job := queue.wait(server, self._idle_seconds)) is None:
                             return False
+                    if jobs and idle:
+                        queue.ring()
                 if kind() != mine:
                     server.handed = job
                     return True
@@ -341,10 +314,7 @@ class ThreadPool:
                 job.server = server
                 try:
                     fn = job.tokens.pop(FN)
-                except IndexError:  # it was withdrawn, or it is none
-                    job.server = None
-                    if job is self._last or self._leaves():
-                        return False
+                except IndexError:  # it was withdrawn
                     job = None
                     continue
                 thread.name = job.name
@@ -361,34 +331,17 @@ class ThreadPool:
                     self._is_woken = True
                     if not self._tell(self._drain):
                         return False
-                if self._to_leave and self._leaves():
+                if dismissed and queue.take_dismissal():
                     return False
         finally:
             thread.name = name
             # What a job has raised leads back to this frame, by way of those that called it.
-            del self, server, job, fn, take, ended
-
-    def _wait(self) -> Job | None:
-        """Wait for a job; `None` if none can come any more."""
-        while True:
-            try:
-                return self._jobs.get(timeout=self._idle_seconds)
-            except Empty:
-                if not self._tell(self._offer_to_leave):
-                    return None
+            del self, server, job, fn, queue, jobs, idle, ended
 
     def _tell(self, fn: Callable[[], object]) -> bool:
         """Have the loop call a function; False if the loop has ended."""
         try:
             self._post(fn)
         except RuntimeError:
-            return False
-        return True
-
-    def _leaves(self) -> bool:
-        """Whether there is a thread too many; whoever is told so is that one."""
-        try:
-            self._to_leave.pop()
-        except IndexError:
             return False
         return True
