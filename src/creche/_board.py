@@ -61,7 +61,7 @@ class Board:
         self.is_telling = False
         self.when_told: Callable[[], object] = lambda: None
         self.unread = Unread()
-        self.home = home
+        self.home: Home = home
         self._now = now
         self._retain = retain
         self._fresh = itertools.count(1)

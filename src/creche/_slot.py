@@ -66,7 +66,7 @@ class Slot(Generic[T_co]):
 
     def __init__(self, key: Hashable, home: Home, work: Call | None) -> None:
         self._key = key
-        self.home = home
+        self.home: Home = home
         self._state = State.PENDING
         # A Call while pending, who carries it out while running, else None: settled, or reserved.
         self.work: Call | Carrying | None = work
