@@ -80,7 +80,7 @@ class Hammer:
     # Without a loop ----------------------------------------------------------------------------------
 
     def _plain(self, me: Any, goes_on: Callable[[int], bool]) -> None:
-        rng = random.Random(hash(me))  # noqa: S311 - a test's
+        rng = random.Random(hash(me))
         portal = self.runner.from_thread
         turns = itertools.count()
         while goes_on(n := next(turns)):
@@ -123,7 +123,7 @@ class Hammer:
         numbers = [0, 0]
 
         def work(me: Any, goes_on: Callable[[int], bool]) -> None:
-            rng = random.Random(hash(me))  # noqa: S311 - a test's
+            rng = random.Random(hash(me))
             for _ in range(rounds):
                 kinds = rng.choices([give, plain, later], k=rng.randrange(1, 6))
                 futures = [executor.submit(kind, n) for n, kind in enumerate(kinds)]
@@ -164,7 +164,7 @@ class Hammer:
                 group.start_soon(self._task, (*me, "task", number), goes_on)
 
     async def _task(self, me: Any, goes_on: Callable[[int], bool]) -> None:
-        rng = random.Random(hash(me))  # noqa: S311 - a test's
+        rng = random.Random(hash(me))
         turns = itertools.count()
         while goes_on(n := next(turns)):
             key, begun = (*me, n), time.perf_counter()

@@ -256,7 +256,7 @@ def states_of(after: dict[int, list[int]], failing: set[int]) -> dict[int, State
 @pytest.mark.parametrize("seed", range(8))
 async def test_graphs(seed: int) -> None:
     """Random ones, on few places: each call once, after all of its own, or not at all."""
-    rng = random.Random(seed)  # noqa: S311 - a test's
+    rng = random.Random(seed)
     n = 60
     after = {key: rng.sample(range(key), min(key, rng.randrange(4))) for key in range(n)}
     failing = set(rng.sample(range(n), 3))

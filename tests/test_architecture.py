@@ -21,8 +21,10 @@ SOURCE = ROOT / "src" / "creche"
 FLOORS: list[set[str]] = [
     {"_bell", "_errors", "_latch", "_states", "_ki", "_log", "_statistics"},  # words, and no state
     {"_events"},
+    {"_home"},
     {
         "_backend",
+        "_backends._inside",
         "_backends._limiters",
         "_backends._threads",
         "_call",
@@ -35,7 +37,8 @@ FLOORS: list[set[str]] = [
     },  # records and pure functions
     {"_limits", "_thread_job"},
     {"_options", "_thread_queue"},
-    {"_backends._trio", "_backends._asyncio", "_slot", "_announce", "_thread_pool"},
+    {"_backends._trio", "_backends._asyncio", "_slot", "_announce"},
+    {"_unread"},
     {"_backends", "_carrier", "_lanes", "_board", "_portal"},
     {"_queue"},
     {"_lending", "_circles", "_waiting_room"},  # waiting, from inside a call
@@ -44,11 +47,15 @@ FLOORS: list[set[str]] = [
     {"_halting"},
     {"_grace", "_guests"},
     {"_performing", "_pacing"},  # one call
-    {"_carriers", "_exit"},
+    {"_thread_pool"},
+    {"_thread_calls"},
+    {"_dispatching", "_exit"},
+    {"_carriers"},
     {"_intake"},
     {"_hosting"},  # one run
     {"_submitting"},
-    {"_afar", "_base", "_mapping", "_draining", "_group", "facades", "facades._child", "facades._scope"},
+    {"_afar", "_base", "_pulling", "_draining", "_group", "facades", "facades._child", "facades._scope"},
+    {"_mapping"},
     {"_reading", "_thread_mapping", "facades._children", "facades._future", "facades._handle"},
     {"_from_thread", "_steering", "facades._block"},
     {"_keyed"},
@@ -73,6 +80,7 @@ FLOOR_OF = {module: floor for floor, modules in enumerate(FLOORS) for module in 
 MAY_NAME = {
     "_backends._trio": {"trio"},
     "_backends._asyncio": {"asyncio", "anyio"},
+    "_backends._inside": {"asyncio"},
     "_adaptable": {"anyio"},  # for the type of what it gives, and only when types are checked
     "_ki": {"trio"},  # protection from Ctrl-C, which every floor may need
     # What stands in for things of anyio's is of their classes; no loop is named.
@@ -83,7 +91,14 @@ MAY_NAME = {
 }
 
 # Who may import by name, and late: not to hide a cycle, but because it costs, or may be missing.
-MAY_IMPORT_LATE = {"_backends", "_backends._trio", "_backends._asyncio", "_adaptable", "__main__"}
+MAY_IMPORT_LATE = {
+    "_backends",
+    "_backends._trio",
+    "_backends._asyncio",
+    "_backends._inside",
+    "_adaptable",
+    "__main__",
+}
 
 LONGEST = 400
 

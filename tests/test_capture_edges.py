@@ -367,12 +367,12 @@ async def test_a_fault_of_our_own_is_not_hidden(
 ) -> None:
     """Should creche itself fail in a carrier, `start()` raises that; and no slot is left open."""
 
-    async def broken(*_: object, **__: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("a fault of creche")
 
     async def run() -> None:
         async with runner.start():
-            for name in ("perform", "perform_lightly"):
+            for name in ("perform", "keep_scope"):
                 monkeypatch.setattr(runner._run.performer, name, broken)  # type: ignore
             runner.submit_nowait("k", give)
             await anyio.sleep_forever()

@@ -200,7 +200,9 @@ async def test_submitting_from_a_callback_of_asyncio(anyio_backend_name: str) ->
 
 def test_asyncio_without_sniffio(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trio brings it along, and may not for ever; a call whose submitter runs in a task needs none."""
-    monkeypatch.setattr(importlib.import_module("creche._backends._asyncio"), "_LIBRARY", None)
+    backend = importlib.import_module("creche._backends._asyncio")
+    monkeypatch.setattr(backend, "_LIBRARY", None)
+    monkeypatch.setattr(backend, "KNOWN", False)
 
     async def main() -> Any:
         async with ConcurrentTaskRunner().start() as runner:

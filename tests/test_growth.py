@@ -25,7 +25,7 @@ def test_the_ages(steps: list[str], random: Any) -> None:
     there: list[list[int]] = []  # what begin gave, passes seen
     for step in steps:
         if step == "come":
-            growth.coming += 1
+            growth.come()
             coming += 1
         elif step == "begin" and coming:
             coming -= 1

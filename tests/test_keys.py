@@ -170,7 +170,7 @@ async def test_without_retention_unread_failures_do_not_pile_up(
             runner.submit_nowait(None, fail)
         await settle_down()
         assert runner._run is not None
-        assert len(runner._run.board.unread) == 100
+        assert len(runner._run.board.unread.failures) == 100
     assert "130 failed call(s)" in caplog.text
     assert "and 120 more" in caplog.text
 
@@ -233,7 +233,7 @@ async def test_cancelled_calls_do_not_pile_up_in_the_queue() -> None:
             runner.submit_nowait(n, forever)
             runner.cancel(n)
         assert runner._run is not None
-        assert len(runner._run.queue._waiting) < 100
+        assert len(runner._run.queue.waiting) < 100
         assert len(runner._run.queue) == 0
         await settle_down()
         runner.cancel("block")

@@ -140,7 +140,7 @@ def test_cancelled_calls_do_not_pile_up(priority: int) -> None:
         one.settle(State.CANCELLED, ("cancel", "of the test"))
         queue.withdraw(call)
         lanes = queue._lanes
-        held = len(queue._waiting) if lanes is None else sum(len(it._entries) for it in lanes.values())
+        held = len(queue.waiting) if lanes is None else sum(len(it._entries) for it in lanes.values())
         assert held <= 2 * len(queue) + 33
     assert len(queue) == 10
     expected = sorted(range(10), key=lambda n: -priority * (n % 3))

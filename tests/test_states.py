@@ -27,6 +27,9 @@ class NoHome:
     def block(self, slot: Any, timeout: float | None, /) -> bool:
         raise AssertionError
 
+    def may_pass_by(self) -> bool:
+        raise AssertionError
+
 
 class Nobody:
     """Carries a call out, as far as a slot must know."""

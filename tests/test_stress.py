@@ -18,7 +18,7 @@ class Chaos:
     """One random run."""
 
     def __init__(self, seed: int) -> None:
-        self.rng = random.Random(seed)  # noqa: S311 - a test's
+        self.rng = random.Random(seed)
         self.max_workers = self.rng.choice([1, 1, 2, 3, None])
         self.runner: Any = ConcurrentTaskRunner(self.max_workers)
         self.guests = SequentialTaskRunner()

@@ -313,7 +313,7 @@ async def test_finishing_may_put_withdraw_and_abandon() -> None:
 
 async def test_everything_at_once() -> None:
     """Put, withdrawn, abandoned, the pool resized: each job is finished once, or was given up."""
-    rng = random.Random(7)  # noqa: S311
+    rng = random.Random(7)
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     ran: list[int] = []

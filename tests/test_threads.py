@@ -274,7 +274,7 @@ async def test_a_thread_and_asyncios_own_cancel(
         return 7 if go_on.wait(10) else 0
 
     async with runner.start():
-        slot = runner.submit_nowait("t", work)
+        slot = runner.submit_nowait("t", work, timeout=1000)  # else it has no task
         await settle_down()
         await anyio.to_thread.run_sync(begun.wait)
         task: Any = slot.carrying.task  # type: ignore
@@ -294,7 +294,7 @@ async def test_a_thread_that_was_cancelled_before_it_began(
         pytest.skip("asyncio's own")
     called: list[int] = []
     async with runner.start():
-        slot = runner.submit_nowait("t", called.append, 1)
+        slot = runner.submit_nowait("t", called.append, 1, timeout=1000)  # else it has no task
         await asyncio.sleep(0)
         task: Any = slot.carrying.task  # type: ignore
         task.cancel()

@@ -102,7 +102,7 @@ async def test_submitted_in_any_order(shape: str, virtual_time: bool) -> None:
     """A task may be submitted before its parents, whose keys are reserved."""
     graph = make_graph(shape, 60)
     order = list(graph.runtimes)
-    random.Random(shape).shuffle(order)  # noqa: S311 - a test's
+    random.Random(shape).shuffle(order)
     await replay(graph, 16, virtual=virtual_time, order=order)
 
 

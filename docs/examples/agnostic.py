@@ -121,7 +121,7 @@ async def serving(seconds: float) -> AsyncIterator[tuple[Address, list[str]]]:
     asked: list[str] = []
 
     async def answer(stream: SocketStream) -> None:
-        with suppress(anyio.BrokenResourceError):  # who asks may go before there is an answer
+        with suppress(anyio.BrokenResourceError, anyio.IncompleteRead):  # who asks may go at any time
             async with stream:
                 name = await read_line(stream)
                 asked.append(name)

@@ -141,7 +141,9 @@ class Submission:
             if applicant is not None:
                 give_up(self._run, applicant)
             return
-        self._run.backend.join_lineage(())  # not that of the submitter
+        enlist = self._run.backend.enlist
+        if enlist is not None:
+            enlist(())  # it does not descend from the submitter
         scope = self._scope = self._run.backend.open_scope()
         slot: Slot[Any] | None = None
         answer: Outcome[Any] = Error(RunnerClosed("the runner is closing, and takes no more calls"))

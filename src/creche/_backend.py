@@ -16,6 +16,9 @@ from contextvars import Context
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol
 
+CARRIER_NAME = "creche carrier"
+"""Of every task that carries out calls, whatever those have made of it."""
+
 
 class Scope(Protocol):
     """A cancel scope: `trio.CancelScope`, or anyio's."""
@@ -86,8 +89,6 @@ class Backend(NamedTuple):
     Attributes:
         name: `"trio"` or `"asyncio"` (uvloop is asyncio to everybody).
         cancelled: the exception by which the loop cancels.
-        reuses_tasks: whether a carrier may carry call after call in one task. Not on asyncio, where
-            code can keep a task and cancel it when another call's work is long in it.
         open_nursery: a nursery that is not entered yet; entering it is no checkpoint.
         start_soon: start a task in a nursery, in a copy of a context; also from a callback of the
             loop, where no task is running.
@@ -98,17 +99,26 @@ class Backend(NamedTuple):
             minus infinity once one is cancelled.
         is_cut: whether a scope around the running task is cancelled; the same as that deadline's being
             minus infinity, and quicker.
-        innermost_scope: what the innermost scope of a task is known by, only ever compared; where the
-            loop does not tell, another object each time.
+        mark: what the running task is like, in a scope that was entered just now; for these to compare
+            with, or `None`:
+        is_intact: whether the running task is in that scope still, and in no other, and neither it nor
+            one around it is cancelled.
+        go_on: whether the running task may carry out another call, in a given context; False when it
+            goes on in that after a schedule point, `None` when the call needs another task.
+        take_up: the same of an idle task that is about to be woken: whether it goes on in the context.
+        may_idle: whether the running task may be kept for another call, in a given context from its next
+            step on: that of the last one is let go.
+        is_cut_from: whether the scope of a nursery is cancelled, or one around it.
         lineage: the running task, and those that it descends from, as far as the loop tells; at least
             the one that carries out the call which the running one is a part of.
-        join_lineage: the running task carries out calls; it is a child of the last of these.
+        ancestry: what those who are started from the running task on behalf of a run descend from.
+        enlist: the running task carries out a call from now on, until what this gives is cleared; the
+            argument is the ancestry. `None` where tasks know their parents.
         have_children: whether one of these tasks has child tasks, as far as the loop tells.
         checkpoint: a cancel point and a schedule point.
+        is_cancel_due: whether a cancel point would raise in the running task; also if that is not known.
         checkpoint_if_cancelled: a cancel point that lets nobody else run unless it raises.
         shielded_checkpoint: a schedule point that is no cancel point.
-        set_context: give another task that is about to take a step, or the running one that
-            then makes a schedule point, a context to go on in; False when it is the same already.
         park: wait until woken; a checkpoint. Cancelled, it withdraws and raises.
         run_in_thread: call a function, which must not raise, in a worker thread, in a copy of the
             context, and give back what it returned. The second argument names the thread. The third
@@ -121,6 +131,7 @@ class Backend(NamedTuple):
         native_cancels: how many cancellations asyncio's own ``Task.cancel`` has left on the running
             task; 0 on trio, which has no such thing.
         forget_native_cancels: bring that count back down to what it was.
+        shed_cancel: let the running task, which is about to end, not be hit by one that was forgotten.
         is_innermost: whether a nursery is the innermost of its task, as far as the loop tells.
         poster: called on the loop; gives a function that any thread may hand a callable to, to be
             called on the loop soon. It raises `RuntimeError` once the loop has ended.
@@ -133,7 +144,6 @@ class Backend(NamedTuple):
 
     name: str
     cancelled: type[BaseException]
-    reuses_tasks: bool
     open_nursery: Callable[[], AbstractAsyncContextManager[Any, bool | None]]
     start_soon: Callable[[Nursery, Context, Callable[[Any], Awaitable[Any]], object, str], None]
     open_scope: OpenScope
@@ -141,20 +151,27 @@ class Backend(NamedTuple):
     current_task: Callable[[], object]
     current_effective_deadline: Callable[[], float]
     is_cut: Callable[[], bool]
-    innermost_scope: Callable[[Any], object]
+    mark: Callable[[Any], object]
+    is_intact: Callable[[Any, Any], bool]
+    go_on: Callable[[Any, Any, Context], bool | None]
+    take_up: Callable[[Any, Any, Context], bool]
+    may_idle: Callable[[Any, Any, Context], bool | None]
+    is_cut_from: Callable[[Nursery], bool]
     lineage: Callable[[], Sequence[object]]
-    join_lineage: Callable[[Sequence[object]], None]
+    ancestry: Callable[[], Sequence[Any]]
+    enlist: Callable[[Sequence[Any]], list[Any]] | None
     have_children: Callable[[Iterable[Any]], bool]
     checkpoint: Callable[[], Awaitable[None]]
+    is_cancel_due: Callable[[], bool]
     checkpoint_if_cancelled: Callable[[], Awaitable[None]]
     shielded_checkpoint: Callable[[], Awaitable[None]]
-    set_context: Callable[[Any, Context], bool]
     park: Callable[[Parkable], Awaitable[None]]
     run_in_thread: Callable[[Callable[[], Any], str, Scope], Awaitable[Any]]
     thread_kind: Callable[[], object]
     leave_loop: Callable[[Context], None]
     native_cancels: Callable[[], int]
     forget_native_cancels: Callable[[int], None]
+    shed_cancel: Callable[[], Awaitable[None]]
     is_innermost: Callable[[Nursery], bool]
     poster: Callable[[], Callable[[Callable[[], object]], None]]
     adopt_limiter: Callable[[str, Any], tuple[type[BaseException], ...]]

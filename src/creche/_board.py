@@ -14,19 +14,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Hashable, Iterable
-from functools import partial
 from typing import Any, final
 
 from ._announce import Announcer
 from ._call import Call, name_of
 from ._errors import KeyTaken, NotSettled, UnknownKey
 from ._events import CallEvent, Place
+from ._home import Carrying, Home
 from ._ki import protected
-from ._slot import Carrying, Home, Slot
+from ._slot import Slot
 from ._states import Origin, State
-
-# How many failures that nobody read are remembered once their slots have left the board.
-_REMEMBERED = 100
+from ._unread import Unread
 
 
 @final
@@ -36,14 +34,14 @@ class Board:
     Attributes:
         slots: every slot by its key, in the order of claiming.
         announcer: who is told.
+        home: of the slots.
         counts: how many calls have ended in each final state, forgotten ones included.
         claimed: how many keys were ever claimed.
         reserved: how many of them are reserved, and not filled or settled yet.
         running: how many calls are running.
         is_telling: whether the end of a call is being told of, and what follows from it must wait.
         when_told: called when it has been.
-        unread: the failures that nobody has read: key, and the slot while it is on the board.
-        unread_forgotten: how many more there are that are not remembered by key.
+        unread: the failures that nobody has read.
     """
 
     def __init__(
@@ -62,21 +60,21 @@ class Board:
         self.running = 0
         self.is_telling = False
         self.when_told: Callable[[], object] = lambda: None
-        self.unread: dict[object, tuple[Hashable, Slot[Any] | None]] = {}
-        self.unread_forgotten = 0
-        self._home = home
+        self.unread = Unread()
+        self.home = home
         self._now = now
         self._retain = retain
         self._fresh = itertools.count(1)
         # Open slots whose key is another call's by now.
         self._aside: dict[Slot[Any], None] = {}
 
-    def claim(self, key: Hashable, call: Call | None) -> Slot[Any]:
+    def claim(self, key: Hashable, call: Call | None, title: str | None = None) -> Slot[Any]:
         """Hang a new slot under a key, or give a reserved one its call.
 
         Args:
             key: the key; `None` for a fresh one.
             call: the call; `None` to reserve the key only.
+            title: what a fresh key is made from; `None` for the name of the call.
 
         Returns:
             the slot, pending.
@@ -86,10 +84,10 @@ class Board:
             TypeError: the key cannot be hashed, or is a slot.
         """
         if key is None:
-            key = self._fresh_key("reserved" if call is None else name_of(call.fn))
+            key = self.fresh_key(title or ("reserved" if call is None else name_of(call.fn)))
         slot = self.look_up(key)
         if slot is None:
-            slot = self.hang(Slot(key, self._home, call))
+            slot = self.hang(Slot(key, self.home, call))
         elif call is not None and slot.reserved:
             self.fill(slot, call)
         else:
@@ -110,8 +108,8 @@ class Board:
             the slot, pending.
         """
         if key is None:
-            key = self._fresh_key(name_of(call.fn)) if title is None else self.free_key(title)
-        return Slot(key, self._home, call)
+            key = self.fresh_key(name_of(call.fn)) if title is None else self.free_key(title)
+        return Slot(key, self.home, call)
 
     @protected
     def hang(self, slot: Slot[Any]) -> Slot[Any]:
@@ -194,28 +192,6 @@ class Board:
             raise UnknownKey(key)
         return slot
 
-    def find_all(self, keys: object) -> list[Slot[Any]]:
-        """The slots that are meant by what was passed as `after`.
-
-        Args:
-            keys: keys that are on the board, or handles.
-
-        Returns:
-            the slots.
-
-        Raises:
-            UnknownKey: no slot is under one of the keys.
-            TypeError: it is no collection of keys, or one of them cannot be hashed.
-        """
-        if isinstance(keys, (str, bytes)) or not isinstance(keys, Iterable):
-            msg = f"after must be a list of keys or slots, not {keys!r}"
-            raise TypeError(msg)
-        try:
-            return [self.find(key) for key in keys]
-        except UnknownKey as unknown:
-            hint = "submit or reserve() it before what runs after it; if it was forgotten, pass its slot"
-            raise UnknownKey(unknown.key, hint) from None
-
     @protected
     def begin(self, slot: Slot[Any], carrying: Carrying) -> None:
         """A pending call is being carried out from now on.
@@ -243,6 +219,26 @@ class Board:
         for fn in callbacks:
             self.announcer.call_back(fn, slot)
 
+    @property
+    def keeps_all(self) -> bool:
+        """Whether a slot that settles stays where it is."""
+        return self._retain and not self._aside
+
+    @protected
+    def follow_up(self, slot: Slot[Any], callbacks: Iterable[Callable[[Any], object]] | None) -> None:
+        """Do what follows from the completion of a call, after it was counted, while nobody listens.
+
+        Args:
+            slot: settled just now.
+            callbacks: what `Slot.complete` gave.
+        """
+        if not self._retain:
+            self.discard(slot)
+        if self._aside:
+            self._aside.pop(slot, None)
+        for fn in callbacks or ():
+            self.announcer.call_back(fn, slot)
+
     def _write_and_tell(
         self,
         slot: Slot[Any],
@@ -267,7 +263,7 @@ class Board:
         before, reserved = slot.state, slot.reserved
         if state is State.FAILED:
             # First: a reader in another thread may see it, and say so, before `settle` returns.
-            self._remember_unread(slot)
+            self.unread.remember(slot, keep=self._retain)
         callbacks = slot.settle(state, payload)
         self.counts[state] += 1
         if before is State.RUNNING:
@@ -320,8 +316,9 @@ class Board:
 
     def discard(self, slot: Slot[Any]) -> None:
         """Take a slot that was read off the board, if it is still there."""
-        if self.slots.get(slot.key) is slot:
-            del self.slots[slot.key]
+        key = slot.key
+        if self.slots.get(key) is slot:
+            del self.slots[key]
 
     def set_aside(self, slot: Slot[Any]) -> None:
         """Free the key of a slot for another call; an open one stays with the run until it settles."""
@@ -333,6 +330,8 @@ class Board:
 
     def open_slots(self) -> list[Slot[Any]]:
         """Every slot that is not settled, in the order of claiming."""
+        if self.claimed == sum(self.counts.values()):
+            return []
         return [slot for slot in (*self._aside, *self.slots.values()) if not slot.done]
 
     def lose_reservations(self, why: str) -> None:
@@ -367,16 +366,6 @@ class Board:
         )
         self.announcer.tell(name, event)
 
-    def _remember_unread(self, slot: Slot[Any]) -> None:
-        token = object()
-        self.unread[token] = (slot.key, slot if self._retain else None)
-        slot.tell_when_read(partial(self.unread.pop, token, None))
-        if not self._retain and len(self.unread) > _REMEMBERED:
-            # A runner that lives for months, with failures that nobody looks at, stays small.
-            # By a list of them: a reader in another thread takes some off meanwhile.
-            self.unread.pop(list(self.unread)[0], None)  # noqa: RUF015
-            self.unread_forgotten += 1
-
     def free_key(self, name: str) -> str:
         """A key that is made from a name, and is free.
 
@@ -386,9 +375,17 @@ class Board:
         Returns:
             the name itself, if it can be, else the name and a number.
         """
-        return self._fresh_key(name) if name in self.slots else name
+        return self.fresh_key(name) if name in self.slots else name
 
-    def _fresh_key(self, name: str) -> str:
+    def fresh_key(self, name: str) -> str:
+        """A key that is made from a name and a number, and is free.
+
+        Args:
+            name: what people call it.
+
+        Returns:
+            the key.
+        """
         while True:
             key = f"{name}-{next(self._fresh)}"
             if key not in self.slots:

@@ -43,6 +43,9 @@ class Wishes(NamedTuple):
 
 NO_WISHES = Wishes()
 
+UNTAKEN: Any = False
+"""Of the places of a call: it was not taken from the queue yet."""
+
 
 @final
 class Call:
@@ -51,22 +54,29 @@ class Call:
     Attributes:
         wishes: of the submitter.
         queued: whether it waits in the queue.
-        taken: whether it was taken from the queue, to be carried out.
-        places: of which one is taken for it; `None` if it has none, or none are counted.
+        places: of which one is taken for it, as it is to be carried out; `None` if none are counted, and
+            `UNTAKEN` while it is not.
         after: while it is held: what has not ended yet of that which it is to run after.
     """
 
-    __slots__ = ("after", "args", "context", "fn", "is_async", "places", "queued", "taken", "wishes")
+    __slots__ = ("after", "args", "context", "fn", "is_async", "places", "queued", "wishes")
 
-    def __init__(self, fn: Callable[..., Any], args: tuple[Any, ...], *, is_async: bool) -> None:
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        *,
+        is_async: bool,
+        context: Context | None = None,
+    ) -> None:
         self.fn: Callable[..., Any] = fn
         self.args: tuple[Any, ...] = args
-        self.context: Context = copy_context()
+        # Nobody enters it: whoever carries the call out does so in a copy.
+        self.context: Context = copy_context() if context is None else context
         self.is_async: bool = is_async
         self.queued: bool = False
         self.after: tuple[Any, ...] = ()
-        self.taken: bool = False
-        self.places: Any = None
+        self.places: Any = UNTAKEN
         self.wishes: Wishes = NO_WISHES
 
     @property
@@ -109,6 +119,36 @@ def run_in_context(
             step, sent = coroutine.throw, exc
 
 
+def is_same_context(one: Context, other: Context) -> bool:
+    """Whether code sees the same in both, and cannot tell them apart.
+
+    Args:
+        one: a context.
+        other: another one.
+
+    Returns:
+        False also for objects that are equal and not the same: what `==` says is somebody's code.
+    """
+    if len(one) != len(other):
+        return False
+    for var in other:  # noqa: SIM110 - a generator expression costs as much as all the rest
+        if one.get(var, one) is not other[var]:
+            return False
+    return True
+
+
+def itself(given: Any) -> Any:  # noqa: ANN401 - whatever it is
+    """What it is given: a function for a call that has been called already, and is still to be awaited.
+
+    Args:
+        given: what a plain call has given.
+
+    Returns:
+        the same.
+    """
+    return given
+
+
 def close_unbegun(given: object) -> None:
     """Close a coroutine that nobody will begin any more, so that nothing warns; anything else is left.
 
@@ -119,12 +159,13 @@ def close_unbegun(given: object) -> None:
         given.close()
 
 
-def read_call(fn: object, args: tuple[object, ...]) -> Call:
+def read_call(fn: object, args: tuple[object, ...], context: Context | None = None) -> Call:
     """Check what somebody submitted, and copy the context of whoever did.
 
     Args:
         fn: what was passed as the call.
         args: its positional arguments.
+        context: of whoever did, if it has been copied already.
 
     Returns:
         the call, ready to be carried out.
@@ -135,9 +176,9 @@ def read_call(fn: object, args: tuple[object, ...]) -> Call:
     if type(fn) is FunctionType:  # the usual case, without inspect's walk through wrappers
         flags = fn.__code__.co_flags
         if flags & _COROUTINE:
-            return Call(fn, args, is_async=True)
+            return Call(fn, args, is_async=True, context=context)
         if not flags & _ASYNC_GENERATOR:
-            return Call(fn, args, is_async=is_async_callable(fn))
+            return Call(fn, args, is_async=is_async_callable(fn), context=context)
     if inspect.iscoroutine(fn) or inspect.isawaitable(fn):
         raise _an_awaitable(fn)
     if not callable(fn):
@@ -149,7 +190,7 @@ def read_call(fn: object, args: tuple[object, ...]) -> Call:
             f"has one; wrap it in an async function that consumes it and returns the result"
         )
         raise TypeError(msg)
-    return Call(fn, args, is_async=is_async_callable(fn))
+    return Call(fn, args, is_async=is_async_callable(fn), context=context)
 
 
 def is_async_callable(fn: object) -> bool:

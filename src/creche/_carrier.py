@@ -12,7 +12,7 @@ unless the wait was cancelled: then it goes on without.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Any, Protocol, final
 
 from ._backend import Scope
@@ -72,73 +72,92 @@ class Carrier:
 
     Attributes:
         task: the task, only ever compared.
-        key: of the present call.
         place: where the body of the present call runs.
+        places: of which the call has, or has lent, one.
+        has_place: whether it has it now.
+        waiting: how many of its tasks wait for other calls.
+        request: why the present call was cancelled, if it was.
         handed: the call that an idle carrier is woken for; `None` when it is to end.
         outer: who carries out the call that the present one is carried out in, in the same task.
         lender: told of places that are lent, and of waits.
         waits_for: what the present call waits for now, without a time limit.
         kept: a scope that has been entered, and is kept for the next call if this one does not use it.
-        innermost: what it is known by.
+        mark: what the task was like when that was entered, for the loop to compare with.
+        is_busy: whether it has a call.
+        since: the pass in which that began.
+        has_moved: whether it goes on in another context after its next step.
         is_returning: whether a wait has ended, and the place is not back yet.
     """
 
     __slots__ = (
-        "_has_place",
-        "_places",
-        "_request",
         "_returners",
         "_scope",
-        "_waiting",
         "_wake",
         "handed",
-        "innermost",
+        "has_moved",
+        "has_place",
+        "is_busy",
         "is_returning",
         "kept",
-        "key",
         "lender",
+        "mark",
         "outer",
         "place",
+        "places",
+        "request",
+        "since",
         "task",
+        "waiting",
         "waits_for",
     )
 
     def __init__(self, task: object, lender: Lender) -> None:
         self.task = task
-        self.key: Hashable = None
         self.place: Place = "loop"
+        self.request: tuple[Origin, str] | None = None
         self.handed: tuple[Slot[Any], Call] | None = None
         self.waits_for: Slot[Any] | None = None
         self.is_returning = False
         self.outer: Carrier | None = None
         self.lender = lender
         self.kept: Scope | None = None
-        self.innermost: object = None
+        self.mark: object = None
+        self.is_busy = False
+        self.since = 0
+        self.has_moved = False
         self._wake: Callable[[], object] | None = None
         self._scope: Scope | None = None
-        self._request: tuple[Origin, str] | None = None
-        self._places: Places | None = None
-        self._has_place = False
-        self._waiting = 0
-        self._returners: list[Callable[[], object]] = []
+        self.places: Places | None = None
+        self.has_place = False
+        self.waiting = 0
+        self._returners: list[Callable[[], object]] | None = None
 
-    def take(self, key: Hashable, scope: Scope, place: Place) -> None:
+    def take(self, scope: Scope, place: Place) -> None:
         """Begin with a call, whose body runs inside a scope."""
-        self.key = key
         self._scope = scope
-        self._request = None
+        self.request = None
         self.place = place
 
     def cancel(self, origin: Origin, reason: str, /) -> None:
         """Cancel the body of the call; the first reason stands."""
-        if self._request is None and self._scope is not None:
-            self._request = (origin, reason)
+        if self.request is None and self._scope is not None:
+            self.request = (origin, reason)
             self._scope.cancel()
 
-    @property
-    def request(self) -> tuple[Origin, str] | None:
-        """Why the call was cancelled, if it was."""
-        return self._request
+    def dismiss(self) -> None:
+        """It has no more to carry out; its task need not be kept, which knows it."""
+        self.task = self._scope = None
+
+    def keep(self, scope: Scope, mark: object) -> None:
+        """Begin with calls that all run inside one scope, until one of them has used it.
+
+        Args:
+            scope: entered just now.
+            mark: what the task is like in it.
+        """
+        self.take(scope, "loop")
+        self.kept = scope
+        self.mark = mark
 
     def leave_kept(self, raised: BaseException | None) -> BaseException | None:
         """Leave the scope that was kept: it has been used, or the task ends.
@@ -150,6 +169,7 @@ class Carrier:
             what still is, outside.
         """
         scope, self.kept = self.kept, None
+        self.mark = None
         assert scope is not None, self
         try:
             swallowed = scope.__exit__(type(raised) if raised else None, raised, None)
@@ -188,48 +208,54 @@ class Carrier:
     @property
     def lends(self) -> bool:
         """Whether the call has, or has lent, a place."""
-        return self._places is not None
+        return self.places is not None
 
     @property
     def is_bounded(self) -> bool:
         """Whether the call has a place, and there are only so many."""
-        return self._places is not None and self._places.is_bounded
+        return self.places is not None and self.places.is_bounded
 
     def occupy(self, places: Places) -> None:
         """A place is this call's until `vacate`; it has been taken already."""
-        self._places = places
-        self._has_place = True
-        self._waiting = 0
+        self.places = places
+        self.has_place = True
+        self.waiting = 0
 
     def join(self, places: Places) -> None:
         """Places are limited from now on, while the call runs: it has one, unless it waits."""
-        self._places = places
-        self._has_place = self._waiting == 0
-        places.taken += self._has_place
+        self.places = places
+        self.has_place = self.waiting == 0
+        if self.has_place:
+            places.join()
 
     def vacate(self) -> None:
         """The call has ended, and gives its place back if it has it."""
-        places, self._places = self._places, None
+        places, self.places = self.places, None
         if places is None:
             return
         if self.is_returning:  # a task outlives its call; it goes on without
             places.withdraw(self)
             self._come_back()
-        if self._has_place:
-            self._has_place = False
+        if self.has_place:
+            self.has_place = False
             places.free()
+
+    def pass_on(self) -> None:
+        """The call that was to follow is carried out elsewhere, and has the place."""
+        self.places = None
+        self.has_place = self.is_busy = False
 
     def begin_wait(self) -> None:
         """A task of the call begins to wait for another call: the first one lends the place."""
-        self._waiting += 1
-        if self._places is None:
+        self.waiting += 1
+        if self.places is None:
             return
         if self.is_returning:  # for another task, which goes on without
-            self._places.withdraw(self)
+            self.places.withdraw(self)
             self._come_back()
-        elif self._waiting == 1 and self._has_place:
-            self._has_place = False
-            self._places.free()
+        elif self.waiting == 1 and self.has_place:
+            self.has_place = False
+            self.places.free()
             self.lender.fetch()
 
     def end_wait(self) -> None:
@@ -237,35 +263,50 @@ class Carrier:
 
         Called by whoever settles: asked for when the task wakes, the place would be gone by then.
         """
-        self._waiting -= 1
-        if self._waiting == 0 and not self._has_place and self._places is not None:
-            self._has_place = self._places.ask(self, returning=True)
-            self.is_returning = not self._has_place
+        self.waiting -= 1
+        if self.waiting == 0 and not self.has_place and self.places is not None:
+            self.has_place = self.places.ask(self, returning=True)
+            self.is_returning = not self.has_place
 
     def give_up_wait(self) -> None:
         """The wait was cancelled, or its time has passed: the call goes on without its place."""
-        self._waiting -= 1
+        self.waiting -= 1
 
     def grant(self) -> None:
         """The place is back."""
-        self._has_place = True
+        self.has_place = True
         self._come_back()
 
     def _come_back(self) -> None:
         self.is_returning = False
-        returners, self._returners = self._returners, []
-        for wake in returners:
+        returners, self._returners = self._returners, None
+        for wake in returners or ():
             wake()
 
     def when_back(self, wake: Callable[[], object]) -> bool:
         """Have a task or thread woken when the place is back; False when it is back already."""
         if self.is_returning:
-            self._returners.append(wake)
+            self._returners = [*(self._returners or ()), wake]
         return self.is_returning
 
     def go_without(self, wake: Callable[[], object]) -> None:
         """A task of the call was cancelled while it waited for the place to come back."""
-        self._returners = [other for other in self._returners if other is not wake]
-        if self.is_returning and not self._returners and self._places is not None:
+        self._returners = [other for other in self._returners or () if other is not wake]
+        if self.is_returning and not self._returners and self.places is not None:
             self.is_returning = False
-            self._places.withdraw(self)
+            self.places.withdraw(self)
+
+
+@final
+class _Nobody:
+    """Has no places to lend."""
+
+    def fetch(self) -> None:
+        """Nothing is lent."""
+
+    def note_wait(self, task: object, deadline: float | None) -> None:
+        """Nothing waits."""
+
+
+NOBODY = _Nobody()
+"""The lender of a call that runs where it was submitted, and has no place."""

@@ -76,8 +76,9 @@ def _refuse_calls(run: Run, what: str) -> None:
     """Refuse what would wait for itself, and what comes from another thread, before anything is done."""
     for carrier in callers_here(run.home.here()):
         if carrier.lender is run.carriers:
+            key = next(slot.key for slot in run.board.open_slots() if slot.carrying is carrier)
             msg = (
-                f"call {carrier.key!r} cannot await {what} of its own runner, which would wait for the "
+                f"call {key!r} cannot await {what} of its own runner, which would wait for the "
                 f"call; do it outside, in the block of the runner"
             )
             raise RuntimeError(msg)

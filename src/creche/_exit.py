@@ -64,11 +64,11 @@ def log_unread(name: str, board: Board) -> None:
         name: of the runner.
         board: of the run.
     """
-    unread = list(board.unread.values())
-    board.unread.clear()
+    unread = list(board.unread.failures.values())
+    board.unread.failures.clear()
     if not unread:
         return
-    count = len(unread) + board.unread_forgotten
+    count = len(unread) + board.unread.forgotten
     spelled = unread[:_SPELLED_OUT]
     keys = ", ".join(repr(key) for key, _ in spelled)
     more = f" and {count - len(spelled)} more" if count > len(spelled) else ""

@@ -26,27 +26,28 @@ class Growth:
     Attributes:
         passes: how many passes were counted.
         is_watched: whether somebody counts passes now.
-        coming: calls on their way to a carrier.
+        young: how many calls may still turn out not to block; those on their way to a carrier, too.
     """
 
-    __slots__ = ("_blocking", "_seen", "coming", "is_watched", "passes")
+    __slots__ = ("_blocking", "_coming", "_seen", "is_watched", "passes", "young")
 
     def __init__(self) -> None:
         self.passes = 0
         self.is_watched = False
-        self.coming = 0
+        self.young = 0
+        self._coming = 0
         # Of those that carriers have: seen in no pass so far, in one, in two.
         self._seen = [0, 0, 0]
         self._blocking = 0
 
-    @property
-    def young(self) -> int:
-        """How many may still turn out not to block."""
-        return self.coming + sum(self._seen)
+    def come(self) -> None:
+        """A call is on its way to a carrier."""
+        self._coming += 1
+        self.young += 1
 
     def begin(self) -> int:
         """A carrier begins with a call that was coming; what is to be handed to `end`."""
-        self.coming -= 1
+        self._coming -= 1
         self._seen[0] += 1
         return self.passes
 
@@ -59,8 +60,29 @@ class Growth:
         passes = self.passes - since
         if passes < len(self._seen):
             self._seen[passes] -= 1
+            self.young -= 1
         else:
             self._blocking -= 1
+
+    def end_and_begin(self, since: int) -> int:
+        """The call has ended, and its carrier begins with another that was not on its way to one.
+
+        Args:
+            since: what `begin` gave.
+
+        Returns:
+            what is to be handed to `end` next.
+        """
+        passes = self.passes - since
+        if passes:
+            seen = self._seen
+            if passes < len(seen):
+                seen[passes] -= 1
+            else:
+                self._blocking -= 1
+                self.young += 1
+            seen[0] += 1
+        return self.passes
 
     def count_pass(self) -> int:
         """A pass has gone by.
@@ -72,5 +94,6 @@ class Growth:
         blocking = self._seen.pop()
         self._seen.insert(0, 0)
         self._blocking += blocking
+        self.young -= blocking
         self.passes += 1
         return max(2 * blocking, BASE - self.young)

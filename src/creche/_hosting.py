@@ -59,6 +59,7 @@ class Run:
         home: through which its slots are waited for.
         slots: a read-only view of the board.
         workers: how many calls may run at once; `None` for no limit.
+        is_plain: whether a call that wishes nothing has nothing to be asked but whether its key is free.
     """
 
     halting: Halting
@@ -97,6 +98,7 @@ class Run:
         self._options = options
         self.workers = workers
         self._threads = threads
+        self.is_plain = self.room is None and options.ageing is None and not self._announcer.hears
         self._manager: AbstractAsyncContextManager[Any, bool | None] = backend.open_nursery()
         self._nursery: Any = None
         self._grace: Grace | None = None

@@ -10,12 +10,17 @@ Invariant: what is refused has left nothing behind.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Collection, Hashable, Sequence
+from contextvars import Context, copy_context
+from functools import partial
+from inspect import CO_COROUTINE
+from threading import get_ident
+from types import FunctionType
 from typing import Any, final
+from weakref import ref
 
 from ._board import Board
-from ._call import Call
+from ._call import Call, is_same_context, read_call
 from ._carriers import Carriers
 from ._dependencies import Dependencies, Ready, find_circle
 from ._errors import RunnerClosed
@@ -51,6 +56,7 @@ class Intake:
         self.is_open = True
         self._name = name
         self._board = board
+        self._home = board.home
         self._queue = queue
         self._dependencies = dependencies
         self._halting = halting
@@ -58,15 +64,18 @@ class Intake:
         self._now = now
         self._ageing = ageing
         self._room = room
-        self._thread = threading.get_ident()
+        self._thread = get_ident()
+        # That of the last call, as long as one waits in it.
+        self._context: Callable[[], Context | None] = lambda: None
 
     @protected
-    def claim(self, key: Hashable, call: Call | None) -> Slot[Any]:
+    def claim(self, key: Hashable, call: Call | None, title: str | None = None) -> Slot[Any]:
         """Check a call in, or reserve its key, while the intake is open.
 
         Args:
             key: the key; `None` for a fresh one.
             call: the call; `None` to reserve the key only.
+            title: what a fresh key is made from; `None` for the name of the call.
 
         Returns:
             the pending slot.
@@ -77,7 +86,7 @@ class Intake:
             TypeError: the key cannot be hashed.
         """
         self.check(key)
-        return self._board.claim(key, call)
+        return self._board.claim(key, call, title)
 
     def check(self, key: Hashable) -> None:
         """Refuse what comes too late, or from the wrong thread.
@@ -133,7 +142,7 @@ class Intake:
         Raises:
             RuntimeError: this is not the thread of the run's loop.
         """
-        if threading.get_ident() != self._thread:
+        if get_ident() != self._thread:
             msg = (
                 f"runner {self._name!r} lives on another thread's loop, and this thread must not touch "
                 f"it (asked for {key!r}); submit by 'await runner.submit(...)' on another loop, by "
@@ -173,13 +182,88 @@ class Intake:
         if after:
             self._check_circle(key, after)
         slot = self.claim(key, call)
-        ready = ready or self._enqueue
+        ready = ready or self.enqueue
         if slot.done:
             return slot  # an instrument that was told of it has cancelled it
         if after:
             self._dependencies.hold(slot, call, after, ready, any_end)
         else:
             ready(slot, call)
+        return slot
+
+    @protected
+    def submit_plain(self, key: Hashable, fn: object, args: tuple[object, ...]) -> Slot[Any]:
+        """Check a call in that wishes nothing, where nobody listens: `submit` in one frame.
+
+        Args:
+            key: the key; `None` for a fresh one.
+            fn: the call.
+            args: its arguments.
+
+        Returns:
+            the slot, pending.
+
+        Raises:
+            RunnerClosed: the run takes no more calls.
+            KeyTaken: the key is there already.
+            TypeError: the key cannot be hashed, or the call not be called.
+        """
+        # Many that wait share one context, as long as nothing changes in it: each would be a sixth of
+        # what they need.
+        context, last = copy_context(), self._context()
+        if last is not None and is_same_context(context, last):
+            context = last
+        else:
+            self._context = ref(context)
+        if type(fn) is FunctionType and fn.__code__.co_flags & CO_COROUTINE:
+            call = Call(fn, args, is_async=True, context=context)
+        else:
+            call = read_call(fn, args, context)
+        board, queue = self._board, self._queue
+        try:
+            is_free = key is not None and key not in board.slots and type(key) is not Slot
+        except TypeError:
+            is_free = False  # it cannot be hashed: refused in its turn
+        if not (
+            is_free
+            and self._halting.halted is None
+            and self.is_open
+            and get_ident() == self._thread
+            and queue.is_simple
+        ):
+            return self.submit(key, call)
+        slot = board.slots[key] = Slot(key, self._home, call)
+        board.claimed += 1
+        call.queued = True
+        queue.waiting.append(slot)
+        places = queue.places
+        if places is None or places.has_free:
+            self._carriers.fetch()
+        return slot
+
+    @protected
+    def check_in(self, title: str, call: Call, arrive: Callable[[Slot[Any]], object]) -> Slot[Any]:
+        """Check a call in under a fresh key, in nobody's queue; only where nobody listens.
+
+        Args:
+            title: what the key is made from.
+            call: the call.
+            arrive: told of its slot when that settles.
+
+        Returns:
+            the slot, pending.
+
+        Raises:
+            RunnerClosed: the run takes no more calls.
+        """
+        if self._halting.halted is not None or not self.is_open:
+            raise self._why_closed(title)
+        board = self._board
+        key = board.fresh_key(title)
+        slot: Slot[Any] = Slot(key, self._home, call)
+        slot.attend(partial(arrive, slot))
+        board.slots[key] = slot
+        board.claimed += 1
         return slot
 
     def apply(
@@ -207,7 +291,7 @@ class Intake:
         slot = self._board.draft(key, call, title)
         applicant = Applicant(self._room, key, call, slot, on_collision, again, title)
         self._room.take_in(applicant)
-        self._enqueue(applicant.slot, call)
+        self.enqueue(applicant.slot, call)
         return applicant
 
     def give_up(self, applicant: Applicant) -> None:
@@ -226,8 +310,13 @@ class Intake:
             msg = f"call {key!r} cannot run after {chain}: that is a circle; leave one of them out"
             raise ValueError(msg)
 
-    def _enqueue(self, slot: Slot[Any], call: Call) -> None:
-        """The call waits for nothing but a place from now on."""
+    def enqueue(self, slot: Slot[Any], call: Call) -> None:
+        """The call waits for nothing but a place from now on.
+
+        Args:
+            slot: its slot, pending.
+            call: the call.
+        """
         priority = call.wishes.priority
         if priority or self._ageing is not None:
             self._queue.push(slot, priority, self._now())

@@ -38,6 +38,9 @@ Ts = TypeVarTuple("Ts")
 # plain functions do not get ten thousand threads.
 DEFAULT_THREADS = 40
 
+# What is given for limits and dependencies when there are none: there is one object of it.
+_NONE = ()
+
 
 class KeyedTaskRunner(SteerableTaskRunner):
     """A runner of creche's own: the interface that all of them share."""
@@ -121,9 +124,20 @@ class KeyedTaskRunner(SteerableTaskRunner):
             ValueError: `on_collision` is none of the three, `timeout` is negative, a number is NaN, the
                 runner has no limit of that name, or `after` closes a circle.
         """
+        run = self._run
+        if (
+            run is not None
+            and run.is_plain
+            and timeout is None
+            and priority == 0
+            and limits is _NONE
+            and after is _NONE
+            and on_collision == "raise"
+        ):
+            return run.intake.submit_plain(key, call, args)
         run, work = self._prepare(key, call, args, on_collision, timeout, priority, limits)
         if run.room is None and on_collision == "raise" and isinstance(after, tuple) and not after:
-            return run.intake.submit(key, work)  # the usual case; the intake looks whether it is open
+            return run.intake.submit(key, work)
         return submit_now(run, key, work, on_collision, after, any_end=after_any_end)
 
     def reserve(self, key: Hashable) -> Slot[Any]:

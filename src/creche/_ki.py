@@ -62,13 +62,22 @@ def call_openly(fn: Callable[..., Any], *args: Any) -> Any:  # noqa: ANN401 - co
     try:
         if getattr(fn, "__code__", None) in _PROTECTED:
             return fn(*args)
-        return _called(fn, args)
+        return called_openly(fn, args)
     finally:
         del fn, args  # see await_openly
 
 
 @disable_ki_protection
-def _called(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:  # noqa: ANN401
+def called_openly(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:  # noqa: ANN401 - as above
+    """`call_openly` for what is certainly not our own.
+
+    Args:
+        fn: the function.
+        args: its arguments.
+
+    Returns:
+        what it gives.
+    """
     try:
         return fn(*args)
     finally:
@@ -98,3 +107,18 @@ def _made(fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...]) -> Awaitable
         return fn(*args)
     finally:
         del fn, args  # see await_openly
+
+
+@disable_ki_protection
+async def openly(awaitable: Awaitable[Any]) -> Any:  # noqa: ANN401 - code of the user's
+    """Await code of the user's from code that is protected; `await_openly` in pieces, for the hot path.
+
+    Ctrl-C may come before the first step of it: whoever made a coroutine closes it then.
+
+    Args:
+        awaitable: what calling a function of the user's gave.
+
+    Returns:
+        what comes of it.
+    """
+    return await awaitable

@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from typing import Any, final
 
 from ._backend import Backend, Parkable
-from ._carrier import CARRIED, Carrier, carriers_in
+from ._carrier import CARRIED, Carrier
 from ._ki import protected
 from ._places import Places
 from ._slot import Slot
@@ -36,10 +36,16 @@ def callers_here(backend: Backend) -> list[Carrier]:
     Returns:
         nobody, if it is part of none.
     """
-    if not CARRIED:
+    of_thread = IN_THREAD.get()
+    if not CARRIED and of_thread is None:
         return []
-    found = [carrier for task in backend.lineage() for carrier in carriers_in(task)]
-    if not found and (of_thread := IN_THREAD.get()) is not None:
+    found: list[Carrier] = []
+    for task in backend.lineage():
+        carrier = CARRIED.get(task)
+        while carrier is not None:
+            found.append(carrier)
+            carrier = carrier.outer
+    if not found and of_thread is not None:
         # A task that a thread has started on the loop, and waits for.
         caller, callers = of_thread
         return callers if caller.carrying is callers[0] else []

@@ -20,6 +20,7 @@ from ._backend import Scope
 from ._call import Wishes, read_call
 from ._hosting import Run
 from ._ki import await_openly, call_openly, protected
+from ._pulling import Pulling
 from ._slot import Slot
 from ._states import State
 from ._submitting import begin, when_room
@@ -44,7 +45,9 @@ class Mapping(Generic[Item, T]):
         key: Callable[[Item], Hashable] | None,
         wishes: Wishes,
     ) -> None:
-        read_call(fn, ())  # a wrong one is refused although there may be no item
+        self._is_async = read_call(
+            fn, ()
+        ).is_async  # a wrong one is refused although there may be no item
         if key is not None and not callable(key):
             msg = f"key must be a function of an item, or None for fresh keys, not {key!r}"
             raise TypeError(msg)
@@ -73,8 +76,14 @@ class Mapping(Generic[Item, T]):
                 cancelled, and have ended. Or what the iterable, or `key`, raised.
         """
         await self._collect(window)
-        if self._failure is not None:
-            self._failure.result()
+        # The exception will lead back to frames that hold this object, which must not lead to its slot.
+        failure, self._failure = self._failure, None
+        self._index.clear()
+        if failure is not None:
+            try:
+                failure.result()
+            finally:
+                del failure
         return self._results
 
     async def outcomes(self, window: int | None) -> list[Outcome[T]]:
@@ -94,6 +103,23 @@ class Mapping(Generic[Item, T]):
         return self._results
 
     async def _collect(self, window: int | None) -> None:
+        if self._iterator is None or self._run.room is not None:
+            await self._collect_as_completed(window)
+            return
+        pulling = Pulling[Any, T](
+            self._run,
+            self._fn,
+            self._iterator,
+            self._key,
+            self._wishes,
+            is_async=self._is_async,
+            window=window,
+            stop_at_failure=self._stop_at_failure,
+        )
+        await pulling.collect()
+        self._results, self._failure = pulling.results, pulling.failure
+
+    async def _collect_as_completed(self, window: int | None) -> None:
         async with AsCompleted[T](self._run.home, ()) as arrivals:
             ended = False
             try:
@@ -151,8 +177,7 @@ class Mapping(Generic[Item, T]):
         self._index[slot] = len(self._results)
         self._results.append(_END)
         arrivals.add(slot)
-        if self._aiterator is not None or run.room is not None:
-            slot.enroll(partial(self._note_failure, slot))
+        slot.enroll(partial(self._note_failure, slot))
 
     def _note_failure(self, slot: Slot[T]) -> None:
         if self._stop_at_failure and slot.state is not State.COMPLETED:

@@ -21,9 +21,9 @@ from outcome import Error, Value
 
 from ._backend import Backend, Scope
 from ._board import Board
-from ._call import Call, close_unbegun, run_in_context
+from ._call import Call, close_unbegun, itself, run_in_context
 from ._capture import classify, fatal_part
-from ._carrier import Carrier
+from ._carrier import NOBODY, Carrier
 from ._grace import Grace
 from ._halting import SCOPE_CANCELLED, Halting
 from ._ki import await_openly, call_openly, protected
@@ -42,6 +42,9 @@ class Performer:
     Attributes:
         crashes: what calls raised that is no `Exception`; the host raises it.
         is_light: whether a call needs nothing but its scope: nobody listens, and there is no grace.
+        threads: of those, how many calls that have no place may be in one.
+        abandon_more: does for calls that are carried out elsewhere what `abandon_thread` does, or for
+            `None` what `abandon_threads` does; gives the slots of those that are in threads.
         failures: with `on_error="cancel"`, the slots that have failed, in the order of failing.
     """
 
@@ -56,12 +59,13 @@ class Performer:
         grace: Grace | None,
     ) -> None:
         self.crashes: list[BaseException] = []
-        self.is_light = grace is None and not board.announcer.hears and backend.reuses_tasks
+        self.is_light = grace is None and not board.announcer.hears
         self.failures: list[Slot[Any]] = []
+        self.abandon_more: Callable[[Slot[Any] | None], list[Slot[Any]]] = lambda _: []
         self._backend = backend
         self._board = board
         self._halting = halting
-        self._threads = Places(threads)
+        self.threads = Places(threads)
         self._thread_guards: dict[Scope, Slot[Any]] = {}
         self._cancel_on_failure = cancel_on_failure
         self._grace = grace
@@ -74,7 +78,7 @@ class Performer:
         """
         for guard in self._thread_guards:
             guard.shield = False
-        return list(self._thread_guards.values())
+        return [*self._thread_guards.values(), *self.abandon_more(None)]
 
     def note_crash(self, error: BaseException, what: str) -> None:
         """Code of the user's raised what is no `Exception`: end the run; the host raises it then.
@@ -99,6 +103,7 @@ class Performer:
         for guard, other in self._thread_guards.items():
             if other is slot:
                 guard.shield = False
+        self.abandon_more(slot)
 
     async def perform(  # noqa: C901, PLR0912, PLR0915 - the hot path stays in one frame
         self,
@@ -107,6 +112,7 @@ class Performer:
         carrier: Carrier,
         *,
         in_own_task: bool = True,
+        is_begun: bool = False,
     ) -> BaseException | None:
         """Run the body of a call, and settle its slot by the capture rule.
 
@@ -117,6 +123,7 @@ class Performer:
             in_own_task: False when the task is not ours but the submitter's: then a cancellation
                 by asyncio's own means (``asyncio.timeout`` around the submit) is meant for
                 the submitter.
+            is_begun: whether the slot is running already, for the first half of its call.
 
         Returns:
             the cancellation that must travel on, for the caller to raise again in this very task;
@@ -135,11 +142,15 @@ class Performer:
         value: Any = _NOT_RETURNED
         came: Any = None
         raised: BaseException | None = None
-        board.begin(slot, carrier)
-        carrier.take(slot.key, scope, call.place)
+        request = carrier.request
+        carrier.take(scope, call.place)
+        if not is_begun:
+            board.begin(slot, carrier)
+        elif request is not None:
+            carrier.cancel(*request)
         try:
             with scope:
-                if board.announcer.hears:
+                if board.announcer.hears and not is_begun:
                     board.tell("call_admitted", slot, call.place)
                     if call.is_async:
                         board.tell("call_started", slot, "loop")
@@ -170,7 +181,7 @@ class Performer:
                 board.cancel(slot, *carrier.request)
             else:  # nobody else has the scope: its deadline has passed
                 msg = f"call {slot.key!r} has not ended within its timeout of {timeout} seconds"
-                self._settle_failed(slot, call, State.FAILED, TimeoutError(msg))
+                self.settle_failed(slot, call, State.FAILED, TimeoutError(msg))
             if in_own_task:
                 backend.forget_native_cancels(native)
             elif (
@@ -187,57 +198,62 @@ class Performer:
             # holds the exception: only the garbage collector could free such a ring.
             del self, slot, call, carrier, value, came, raised, onward, board
 
-    async def perform_lightly(
+    def keep_scope(self, carrier: Carrier) -> None:
+        """Enter a scope for the light calls of a carrier, and keep it until one of them has used it.
+
+        Entering and leaving one for each call would cost as much as all the rest.
+
+        Args:
+            carrier: whose task this is.
+        """
+        scope = self._backend.open_scope()
+        scope.__enter__()
+        carrier.keep(scope, self._backend.mark(carrier.task))
+
+    def end_lightly(
         self,
         slot: Slot[Any],
         call: Call,
         carrier: Carrier,
+        *,
+        value: Any = _NOT_RETURNED,  # noqa: ANN401 - whatever the call returned
+        raised: BaseException | None = None,
+        made: object = None,
     ) -> BaseException | None:
-        """As `perform`, for an async call without a timeout, in a task of ours that is used again.
-
-        The scope is kept for the next call unless this one has used it: entering and leaving one costs
-        as much as all the rest.
+        """Settle a light call that has raised, or has used its scope; see `perform`.
 
         Args:
-            slot: a pending slot.
+            slot: a running slot.
             call: its call.
-            carrier: whose task this is.
+            carrier: whose task this is, inside the scope that it keeps.
+            value: what the call returned.
+            raised: what it raised.
+            made: what calling it gave, which may not have been begun.
 
         Returns:
             the cancellation that must travel on; see `perform`.
         """
-        scope = carrier.kept
-        if scope is None:
-            scope = carrier.kept = self._backend.open_scope()
-            scope.__enter__()
-            carrier.innermost = self._backend.innermost_scope(carrier.task)
-        self._board.begin(slot, carrier)
-        carrier.take(slot.key, scope, "loop")
-        value: Any = _NOT_RETURNED
-        raised: BaseException | None = None
         try:
-            value = await await_openly(call.fn, call.args)
-        except BaseException as exc:  # noqa: BLE001 - stored; what must travel on is handed back
-            raised = exc
-        try:
-            is_intact = self._backend.innermost_scope(carrier.task) is carrier.innermost
-            if carrier.request is None and is_intact:
-                if raised is None:
-                    self._board.settle(slot, State.COMPLETED, value)
-                    return None
-                if isinstance(raised, Exception):
-                    return self._settle_raised(slot, call, raised, 0, in_own_task=True)
-            raised = carrier.leave_kept(raised)
-            if raised is not None:
+            close_unbegun(made)
+            if (
+                isinstance(raised, Exception)
+                and carrier.request is None
+                and self._backend.is_intact(carrier.task, carrier.mark)
+            ):
                 return self._settle_raised(slot, call, raised, 0, in_own_task=True)
-            if value is not _NOT_RETURNED:
+            raised = carrier.leave_kept(raised)
+            onward = None
+            if raised is not None:
+                onward = self._settle_raised(slot, call, raised, 0, in_own_task=True)
+            elif value is not _NOT_RETURNED:
                 self._board.settle(slot, State.COMPLETED, value)
             else:
                 assert carrier.request is not None
                 self._board.cancel(slot, *carrier.request)
-            return None
+            self._backend.forget_native_cancels(0)
+            return onward
         finally:
-            del self, slot, call, carrier, value, raised, scope  # see perform
+            del self, slot, call, carrier, value, raised, made  # see perform
 
     @protected
     def perform_inline(self, slot: Slot[Any], call: Call) -> None:
@@ -251,7 +267,7 @@ class Performer:
             BaseException: what the call raised that is no `Exception`; it is raised where it happened.
         """
         board = self._board
-        carrier = Carrier(self._backend.current_task(), _NOBODY)
+        carrier = Carrier(self._backend.current_task(), NOBODY)
         board.begin(slot, carrier)
         if board.announcer.hears:
             board.tell("call_admitted", slot, "loop")
@@ -259,7 +275,7 @@ class Performer:
         try:
             value = call_openly(call.fn, *call.args)
         except Exception as exc:  # noqa: BLE001 - stored
-            self._settle_failed(slot, call, State.FAILED, exc)
+            self.settle_failed(slot, call, State.FAILED, exc)
         except BaseException as exc:
             board.settle(slot, State.CRASHED, exc)
             raise
@@ -290,17 +306,24 @@ class Performer:
                 board.cancel(slot, "outer", SCOPE_CANCELLED)
             return verdict.onward
         assert verdict.error is not None
-        self._settle_failed(slot, call, verdict.state, verdict.error)
+        self.settle_failed(slot, call, verdict.state, verdict.error)
         return verdict.onward
 
-    def _settle_failed(
+    def settle_failed(
         self,
         slot: Slot[Any],
         call: Call,
         state: State,
         error: BaseException,
     ) -> None:
-        """Settle a call that failed or crashed, and end the run if that is what it means."""
+        """Settle a call that failed or crashed, and end the run if that is what it means.
+
+        Args:
+            slot: a running slot.
+            call: its call.
+            state: FAILED or CRASHED.
+            error: what it raised.
+        """
         self._board.settle(slot, state, error)
         what = f"call {slot.key!r}"
         if state is State.CRASHED:
@@ -322,8 +345,8 @@ class Performer:
             if carrier.is_bounded:  # it has a place, and so many threads there may be
                 came = await self._in_thread(slot, call)
             else:
-                await enter(self._backend, self._threads)
-                carrier.occupy(self._threads)
+                await enter(self._backend, self.threads)
+                carrier.occupy(self.threads)
                 try:
                     came = await self._in_thread(slot, call)
                 finally:
@@ -332,8 +355,8 @@ class Performer:
                 return came
             try:
                 if in_own_task:
-                    return Value(await await_openly(_itself, (came.value,)))
-                return Value(await run_in_context(call.context, _itself, (came.value,)))
+                    return Value(await await_openly(itself, (came.value,)))
+                return Value(await run_in_context(call.context, itself, (came.value,)))
             finally:
                 close_unbegun(came.value)  # Ctrl-C may have come before its first step
         finally:
@@ -352,24 +375,6 @@ class Performer:
             return cast("Value[Any] | Error", came)
         finally:
             del self._thread_guards[guard]
-
-
-@final
-class _Nobody:
-    """Has no places to lend: the lender of an inline call."""
-
-    def fetch(self) -> None:
-        """Nothing is lent."""
-
-    def note_wait(self, task: object, deadline: float | None) -> None:
-        """Nothing waits."""
-
-
-_NOBODY = _Nobody()
-
-
-def _itself(given: Any) -> Any:  # noqa: ANN401
-    return given
 
 
 def _captured(

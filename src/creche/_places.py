@@ -29,12 +29,14 @@ class Places:
 
     Attributes:
         taken: how many of them somebody has.
+        is_calm: whether one that comes free is nobody's yet, and not one too many.
     """
 
-    __slots__ = ("_asking", "_limit", "_returning", "taken")
+    __slots__ = ("_asking", "_limit", "_returning", "is_calm", "taken")
 
     def __init__(self, limit: int | None) -> None:
         self.taken = 0
+        self.is_calm = True
         self._limit = math.inf if limit is None else limit
         self._asking: dict[Asking, None] = {}
         self._returning: dict[Asking, None] = {}
@@ -49,6 +51,7 @@ class Places:
         while self.taken < self._limit and (self._returning or self._asking):
             self.taken += 1
             self._pass_on()
+        self._look()
 
     @property
     def is_bounded(self) -> bool:
@@ -59,6 +62,11 @@ class Places:
     def has_free(self) -> bool:
         """Whether there is one that nobody has."""
         return self.taken < self._limit
+
+    def join(self) -> None:
+        """Somebody has a place of these, whether there was one or not: it had begun without."""
+        self.taken += 1
+        self._look()
 
     def take(self) -> bool:
         """Take a place; False when there is none."""
@@ -73,6 +81,11 @@ class Places:
             self._pass_on()
         else:
             self.taken -= 1
+        if not self.is_calm:
+            self._look()
+
+    def _look(self) -> None:
+        self.is_calm = self.taken <= self._limit and not self._returning and not self._asking
 
     def _pass_on(self) -> None:
         line = self._returning or self._asking
@@ -93,9 +106,11 @@ class Places:
         if self.take():
             return True
         (self._returning if returning else self._asking)[asking] = None
+        self.is_calm = False
         return False
 
     def withdraw(self, asking: Asking) -> None:
         """Ask no longer."""
         self._asking.pop(asking, None)
         self._returning.pop(asking, None)
+        self._look()

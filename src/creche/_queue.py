@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterable, Mapping
 from heapq import heappop, heappush
 from itertools import count
 from types import MappingProxyType
-from typing import Any, final
+from typing import Any, Protocol, final
 
 from ._call import Call
 from ._lanes import FEW, Lane
@@ -37,6 +37,19 @@ from ._places import Places
 from ._rates import Bucket, Rate
 from ._slot import Slot
 from ._states import State
+
+
+class Source(Protocol):
+    """Somebody who has more to be done, whenever there is a place for it."""
+
+    def supply(self) -> tuple[Slot[Any], Call] | None:
+        """The next call, pending and in no queue; `None` if there is none now."""
+        ...
+
+    def nudge(self) -> None:
+        """Nobody may ask any more: see to it yourself."""
+        ...
+
 
 NO_GATES: Mapping[str, Gate] = MappingProxyType({})
 
@@ -51,6 +64,8 @@ class Queue:
         judge: asked before a call is handed out: gives its slot, which may be another one by then; it
             has been settled instead if that gives none. `None` to hand them all out.
         is_simple: whether all that a call may wait for is a place: what comes free then serves one.
+        sources: who is asked for calls when none waits, by the carriers that have just ended one.
+        waiting: while `is_simple`: those that wait, and some that were cancelled meanwhile.
         wakes_at: when `next` may have something that it did not have when last asked, though nothing
             else happens; infinity if it will not.
     """
@@ -62,12 +77,13 @@ class Queue:
         "_listed",
         "_numbers",
         "_timed",
-        "_waiting",
         "_withdrawn",
         "gates",
         "is_simple",
         "judge",
         "places",
+        "sources",
+        "waiting",
         "wakes_at",
     )
 
@@ -82,12 +98,13 @@ class Queue:
         self.places = None if max_workers is None else Places(max_workers)
         self.gates = gates
         self.judge: Callable[[Slot[Any]], Slot[Any] | None] | None = None
+        self.sources: list[Source] = []
         self.wakes_at = math.inf
         self._ageing = ageing
         self._bucket = None if rate is None else Bucket(rate)
         # In the order of pushing, as long as calls wait for nothing but a place, and none has a
         # priority; from then on in lanes, by the limits that they need.
-        self._waiting: deque[Slot[Any]] = deque()
+        self.waiting: deque[Slot[Any]] = deque()
         self._withdrawn = 0
         self._lanes: dict[tuple[Gate, ...], Lane] | None = None if rate is None else {}
         # Not asked of the lanes each time: that is on the way of every call.
@@ -100,7 +117,7 @@ class Queue:
 
     def __len__(self) -> int:
         if self._lanes is None:
-            return len(self._waiting) - self._withdrawn
+            return len(self.waiting) - self._withdrawn
         return sum(map(len, self._lanes.values()))
 
     @property
@@ -146,11 +163,30 @@ class Queue:
         gates = call.wishes.gates
         if self._lanes is None:
             if priority == 0 and self._ageing is None and not gates:
-                self._waiting.append(slot)
+                self.waiting.append(slot)
                 return
             self._make_lanes()
         rank = -priority if self._ageing is None else now - priority * self._ageing
         self._push(gates, (rank, next(self._numbers), slot))
+
+    def supply(self) -> tuple[Slot[Any], Call] | None:
+        """A call of somebody who has more, to begin at once; its slot and itself."""
+        for number, source in enumerate(self.sources):
+            supplied = source.supply()
+            if supplied is not None:
+                if len(self.sources) > 1:  # the others have their turn first
+                    self.sources.append(self.sources.pop(number))
+                return supplied
+        return None
+
+    def nudge(self) -> None:
+        """Have those who have more see to it themselves."""
+        for source in self.sources:
+            source.nudge()
+
+    def pass_over(self) -> None:
+        """One that was taken from `waiting` had been cancelled."""
+        self._withdrawn -= 1
 
     def next(self, now: float = 0) -> tuple[Slot[Any], Call] | None:
         """Take a place and the limits, and the call that is to have them; `None` if one is missing.
@@ -160,16 +196,16 @@ class Queue:
         """
         places = self.places
         if self._lanes is None:  # the hot path, in one frame
-            waiting = self._waiting
+            waiting = self.waiting
             if not waiting or (places is not None and not places.take()):
                 return None
             while waiting:
                 slot = waiting.popleft()
-                call = slot.pending_call
-                if call is None:
+                call = slot.work
+                if type(call) is not Call:
                     self._withdrawn -= 1
                     continue
-                call.queued, call.taken, call.places = False, True, places
+                call.queued, call.places = False, places
                 judged = slot if self.judge is None else self.judge(slot)
                 if judged is not None:
                     return judged, call
@@ -197,7 +233,7 @@ class Queue:
             self._bucket.take(now)
         call = slot.pending_call
         assert call is not None, slot
-        call.queued, call.taken, call.places = False, True, places
+        call.queued, call.places = False, places
         return slot, call
 
     def end(self, slot: Slot[Any], gates: Iterable[Gate]) -> None:
@@ -231,9 +267,9 @@ class Queue:
             return
         if self._lanes is None:
             self._withdrawn += 1
-            if self._withdrawn > FEW and 2 * self._withdrawn > len(self._waiting):
+            if self._withdrawn > FEW and 2 * self._withdrawn > len(self.waiting):
                 self._withdrawn = 0
-                self._waiting = deque(slot for slot in self._waiting if slot.state is State.PENDING)
+                self.waiting = deque(slot for slot in self.waiting if slot.state is State.PENDING)
             return
         lane = self._lanes[call.wishes.gates]
         lane.withdraw()
@@ -252,7 +288,7 @@ class Queue:
         assert call is not None, other
         if self._lanes is None:
             if call.queued:
-                self._waiting[self._waiting.index(slot)] = other
+                self.waiting[self.waiting.index(slot)] = other
             return
         for gate in call.wishes.gates:
             gate.pass_on(slot, other)
@@ -261,20 +297,21 @@ class Queue:
     def in_order(self) -> list[Slot[Any]]:
         """The calls that wait, in the order in which they would run if each needed a place only."""
         if self._lanes is None:
-            return [slot for slot in self._waiting if slot.state is State.PENDING]
+            return [slot for slot in self.waiting if slot.state is State.PENDING]
         entries = [entry for lane in self._lanes.values() for entry in lane.entries()]
         return [slot for _, _, slot in sorted(entries)]
 
     def drop_all(self) -> list[Slot[Any]]:
         """Empty the queue; the calls that still waited, in the order in which they would have run."""
         dropped = self.in_order()
+        self.nudge()
         for lane in list((self._lanes or {}).values()):
             self._drop(lane)
         for slot in dropped:
             call = slot.pending_call
             assert call is not None, slot
             call.queued = False  # else it would be counted as withdrawn, of an empty queue
-        self._waiting.clear()
+        self.waiting.clear()
         self._withdrawn = 0
         self._listed.clear()
         self._timed.clear()
@@ -286,10 +323,10 @@ class Queue:
     def _make_lanes(self) -> None:
         self._lanes = {}
         self.is_simple = False
-        for slot in self._waiting:
+        for slot in self.waiting:
             if slot.state is State.PENDING:
                 self._push((), (0, next(self._numbers), slot))
-        self._waiting.clear()
+        self.waiting.clear()
         self._withdrawn = 0
 
     def _push(self, gates: tuple[Gate, ...], entry: tuple[float, int, Slot[Any]]) -> None:

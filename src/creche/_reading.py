@@ -69,11 +69,18 @@ class ReadableTaskRunner(BaseTaskRunner):
             ValueError: `timeout` is negative or NaN.
             RuntimeError: a call waits for itself.
         """
-        seconds = check_timeout(timeout)
-        slot = self._find(key)
-        if not await slot.wait(seconds):
-            return None
-        return slot.outcome
+        seconds = None if timeout is None else check_timeout(timeout)
+        run = self._run
+        try:
+            slot = None if run is None else run.board.slots.get(key)
+        except TypeError:
+            slot = None  # a key that cannot be hashed: refused in its turn
+        if slot is None:
+            slot = self._find(key)
+        outcome = slot.glance()
+        if outcome is None and await slot.home.wait(slot, seconds):
+            outcome = slot.outcome
+        return outcome
 
     async def result(self, key: Hashable | Slot[T]) -> Any:  # noqa: ANN401 - a key says nothing of the type; a slot does, when awaited
         """Wait for a call, and give its value or raise what it raised; a checkpoint as `wait` is.

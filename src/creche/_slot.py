@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Hashable
-from typing import Any, Generic, Protocol, TypeVar, cast, final
+from typing import Any, Generic, TypeVar, cast, final
 
 from outcome import Error, Outcome, Value
 
@@ -26,6 +26,7 @@ from ._capture import strip_own_frames
 from ._checks import check_timeout
 from ._errors import CallCancelled, NotSettled
 from ._events import Place
+from ._home import Carrying, Home
 from ._ki import call_openly, protected
 from ._log import logger
 from ._states import TRANSITIONS, Origin, State
@@ -34,33 +35,6 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 Waker = Callable[[], object]
-
-
-class Home(Protocol):
-    """Where a slot lives, as far as a slot must know."""
-
-    async def wait(self, slot: Slot[Any], timeout: float | None, /) -> bool:
-        """Wait until the slot is settled; False when the time passed first."""
-        ...
-
-    def in_loop(self) -> bool:
-        """Whether this thread is running any event loop."""
-        ...
-
-    def block(self, slot: Slot[Any], timeout: float | None, /) -> bool:
-        """Block this thread, which runs no loop, until the slot is settled."""
-        ...
-
-
-class Carrying(Protocol):
-    """Who carries a call out, as far as a slot must know."""
-
-    task: object
-    place: Place
-
-    def cancel(self, origin: Origin, reason: str, /) -> None:
-        """Cancel the body of the call."""
-        ...
 
 
 # Of two threads that enroll at once not both must find the slot without a waiter. Waking needs no lock.
@@ -76,24 +50,26 @@ class Slot(Generic[T_co]):
     goes on working after the runner has forgotten its key.
     """
 
+    # `home`, where it lives, and `work`, its call or who carries it out, are for the run that it is of.
+
     __slots__ = (
         "__weakref__",
         "_callbacks",
-        "_home",
         "_key",
         "_payload",
         "_state",
         "_unread",
         "_wakers",
-        "_work",
+        "home",
+        "work",
     )
 
     def __init__(self, key: Hashable, home: Home, work: Call | None) -> None:
         self._key = key
-        self._home = home
+        self.home = home
         self._state = State.PENDING
         # A Call while pending, who carries it out while running, else None: settled, or reserved.
-        self._work: Call | Carrying | None = work
+        self.work: Call | Carrying | None = work
         # COMPLETED: the value. FAILED, CRASHED: the exception and its traceback. CANCELLED: origin
         # and reason, never the loop's own Cancelled.
         self._payload: Any = None
@@ -117,12 +93,13 @@ class Slot(Generic[T_co]):
     @property
     def done(self) -> bool:
         """Whether the call has ended, however it did."""
-        return self._state not in TRANSITIONS
+        state = self._state
+        return state is not State.PENDING and state is not State.RUNNING
 
     @property
     def reserved(self) -> bool:
         """Whether the key is only reserved, and nothing was submitted under it yet."""
-        return self._work is None and self._state is State.PENDING
+        return self.work is None and self._state is State.PENDING
 
     @property
     def origin(self) -> Origin | None:
@@ -150,8 +127,14 @@ class Slot(Generic[T_co]):
             NotSettled: the call has not ended yet.
         """
         if self._state is State.COMPLETED:
-            return Value(cast("T_co", self._payload))
+            return Value(self._payload)
         return Error(self._error())
+
+    def glance(self) -> Outcome[T_co] | None:
+        """The outcome of a completed call, where a wait for it need not so much as be a cancel point."""
+        if self._state is State.COMPLETED and self.home.may_pass_by():
+            return Value(self._payload)
+        return None
 
     def result(self, timeout: float | None = None) -> T_co:
         """Give the value, or raise what the call raised.
@@ -175,7 +158,7 @@ class Slot(Generic[T_co]):
             BaseException: whatever the call raised, the original object.
         """
         timeout = check_timeout(timeout)
-        if not self.done and not self._home.in_loop() and not self.block(timeout):
+        if not self.done and not self.home.in_loop() and not self.block(timeout):
             msg = f"call {self._key!r} has not ended within {timeout} seconds; it goes on"
             raise TimeoutError(msg)
         try:
@@ -218,27 +201,19 @@ class Slot(Generic[T_co]):
     @property
     def pending_call(self) -> Call | None:
         """The call, while it is pending; `None` for a reserved slot, and once it runs."""
-        return cast("Call | None", self._work) if self._state is State.PENDING else None
-
-    @property
-    def home(self) -> Home:
-        """Where the slot lives."""
-        return self._home
+        return self.work if self._state is State.PENDING else None  # type: ignore[return-value]
 
     # What the run does with it ------------------------------------------------------------------------
 
     def fill(self, call: Call) -> None:
         """Give a reserved slot its call."""
-        self._work = call
+        self.work = call
 
-    def begin(self, carrying: Carrying) -> Call:
-        """PENDING -> RUNNING: hand out the call, which the slot forgets, and note who has it."""
-        call = self._work
+    def begin(self, carrying: Carrying) -> None:
+        """PENDING -> RUNNING: the slot forgets the call, and notes who has it."""
         assert self._state is State.PENDING, self
-        assert isinstance(call, Call), self
         self._state = State.RUNNING
-        self._work = carrying
-        return call
+        self.work = carrying
 
     @protected
     def settle(self, state: State, payload: object) -> list[Callable[[Slot[Any]], object]]:
@@ -257,8 +232,29 @@ class Slot(Generic[T_co]):
             error.__traceback__ = strip_own_frames(error.__traceback__)
             payload = (error, error.__traceback__)
         self._payload = payload
-        self._work = None
+        self.work = None
         self._state = state
+        return self._wake()
+
+    @protected
+    def complete(self, value: object) -> list[Callable[[Slot[Any]], object]] | None:
+        """As `settle`, for a running call that has returned.
+
+        Args:
+            value: what it returned.
+
+        Returns:
+            the done callbacks; `None` when there are none, and no code of a user's is to be called.
+        """
+        assert self._state is State.RUNNING, self
+        self._payload = value
+        self.work = None
+        self._state = State.COMPLETED
+        if self._wakers is None and self._callbacks is None:
+            return None
+        return self._wake() or None
+
+    def _wake(self) -> list[Callable[[Slot[Any]], object]]:
         wakers = self._wakers
         if wakers is not None:
             self._wakers = None
@@ -281,7 +277,7 @@ class Slot(Generic[T_co]):
     @property
     def carrying(self) -> Carrying | None:
         """Who carries out the call, while it runs."""
-        return cast("Carrying", self._work) if self._state is State.RUNNING else None
+        return cast("Carrying", self.work) if self._state is State.RUNNING else None
 
     def carried_by(self, task: object) -> bool:
         """Whether it is this task that carries the call out."""
@@ -289,16 +285,21 @@ class Slot(Generic[T_co]):
 
     def cancel_body(self, origin: Origin, reason: str) -> None:
         """Cancel the body of a running call; the slot settles when it has unwound."""
-        cast("Carrying", self._work).cancel(origin, reason)
+        cast("Carrying", self.work).cancel(origin, reason)
 
     @property
     def place(self) -> Place | None:
         """Where the body of an open call runs, or is to run; `None` for a reserved or settled one."""
-        return None if self._work is None else self._work.place
+        return None if self.work is None else self.work.place
 
     def peek_error(self) -> BaseException | None:
         """The exception of a failed or crashed call, without counting as a reader."""
         return self._payload[0] if self._state in (State.FAILED, State.CRASHED) else None
+
+    def peek_value(self) -> T_co:
+        """The value of a completed call."""
+        assert self._state is State.COMPLETED, self
+        return self._payload  # type: ignore[no-any-return]
 
     def tell_when_read(self, fn: Callable[[], object]) -> None:
         """Have a function called when somebody first sees how the call ended."""
@@ -311,6 +312,10 @@ class Slot(Generic[T_co]):
             unread()
 
     # Waiting ------------------------------------------------------------------------------------------
+
+    def attend(self, wake: Waker) -> None:
+        """`enroll` for a new slot, which nobody else has yet."""
+        self._wakers = wake
 
     @protected
     def enroll(self, wake: Waker) -> bool:
@@ -358,21 +363,14 @@ class Slot(Generic[T_co]):
         Raises:
             RuntimeError: it is the call's own thread that asks; it would wait for ever.
         """
-        return self._home.block(self, timeout)
+        return self.home.block(self, timeout)
 
     async def wait(self, timeout: float | None) -> bool:
-        """Wait until the slot is settled; see `BaseTaskRunner.wait` for what is promised.
-
-        Args:
-            timeout: seconds, checked already; `None` for no limit.
-
-        Returns:
-            False when the time passed first.
-        """
-        return await self._home.wait(self, timeout)
+        """Wait until it is settled, as a runner's `wait`; False when so many seconds passed first."""
+        return await self.home.wait(self, timeout)
 
     async def _wait_for_result(self) -> T_co:
-        await self._home.wait(self, None)
+        await self.home.wait(self, None)
         try:
             return self._unwrap()
         finally:

@@ -19,7 +19,7 @@ from ._call import Call, Wishes
 from ._carrier import carriers_in
 from ._checks import check_priority, check_timeout
 from ._circles import check_room
-from ._errors import RunnerFull
+from ._errors import RunnerFull, UnknownKey
 from ._hosting import Run
 from ._ki import protected
 from ._limits import check_names
@@ -88,7 +88,7 @@ def begin(
     """
     run.intake.check(key)
     there = None if key is None else run.board.look_up(key)
-    upstream = run.board.find_all(after)
+    upstream = find_all(run, after)
     room = run.room
     if room is None or room.has_room or (there is not None and _needs_no_room(there, on_collision)):
         return _submit(run, key, call, on_collision, upstream, any_end=any_end)
@@ -258,3 +258,27 @@ def _submit(
         slot = run.intake.submit(key, call, [*upstream, *replaced], any_end=free)
     run.carriers.fetch()  # it may be held, and the one that it has replaced may have made room
     return slot
+
+
+def find_all(run: Run, keys: object) -> list[Slot[Any]]:
+    """The slots that are meant by what was passed as `after`.
+
+    Args:
+        run: of which the keys are.
+        keys: keys that are on its board, or handles.
+
+    Returns:
+        the slots.
+
+    Raises:
+        UnknownKey: no slot is under one of the keys.
+        TypeError: it is no collection of keys, or one of them cannot be hashed.
+    """
+    if isinstance(keys, (str, bytes)) or not isinstance(keys, Iterable):
+        msg = f"after must be a list of keys or slots, not {keys!r}"
+        raise TypeError(msg)
+    try:
+        return [run.board.find(key) for key in keys]
+    except UnknownKey as unknown:
+        hint = "submit or reserve() it before what runs after it; if it was forgotten, pass its slot"
+        raise UnknownKey(unknown.key, hint) from None

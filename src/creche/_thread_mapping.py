@@ -100,7 +100,12 @@ class ThreadMapping(Generic[Item, T]):
             raise
         if self._failure is not None:
             self._cut_short(f"another call of its map() did not complete: {self._failure.key!r}")
-            self._failure.result()
+            # The exception will lead to frames that hold this object, which must not lead to its slot.
+            failure, self._failure = self._failure, None
+            try:
+                failure.result()
+            finally:
+                del failure
         return self._results
 
     def _submit(self, item: Item) -> None:

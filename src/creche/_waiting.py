@@ -15,10 +15,10 @@ Invariant: a waiter that is cancelled leaves no trace in the slot, and does not 
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
+from threading import get_ident
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, final
 
@@ -28,7 +28,7 @@ from ._blocking import Happening, block
 from ._carrier import carriers_in
 from ._circles import check_circle, waits_for_itself
 from ._ki import protected
-from ._lending import IN_THREAD, park
+from ._lending import IN_THREAD, callers_here, park
 from ._parking import Parking
 from ._portal import Portal
 from ._slot import Slot
@@ -53,7 +53,7 @@ class LoopHome:
         self._post = backend.poster()
         self.portal: Portal = Portal(self._post)
         self._backend: Backend | None = backend
-        self._thread = threading.get_ident()
+        self._thread = get_ident()
         self._credit = _YIELD_EVERY
 
     def leave(self) -> None:
@@ -71,7 +71,7 @@ class LoopHome:
     def hand_over(self, fn: Callable[[], object]) -> bool:
         """From any thread: have a function called on the loop soon; False when that has ended."""
         try:
-            if self._thread == threading.get_ident():
+            if self._thread == get_ident():
                 fn()
             else:
                 self._post(fn)
@@ -82,6 +82,22 @@ class LoopHome:
     def in_loop(self) -> bool:
         """Whether this thread is running any event loop; or is the run's, whose loop stands still."""
         return any_loop_here() or (self._backend is not None and not self.is_elsewhere)
+
+    def may_pass_by(self) -> bool:
+        """Whether a cancel point would do nothing here and now, nor is a schedule point due.
+
+        True counts as one that was passed: a coroutine for each would cost a twentieth of a call.
+        """
+        backend = self._backend
+        if (
+            backend is None
+            or self._thread != get_ident()
+            or self._credit <= 1
+            or backend.is_cancel_due()
+        ):
+            return False
+        self._credit -= 1
+        return True
 
     async def pass_by(self) -> None:
         """A cancel point, and every so often a schedule point."""
@@ -111,10 +127,17 @@ class LoopHome:
             await self.pass_by()
             return True
         backend = self.anywhere()
+        self._credit = _YIELD_EVERY
+        callers = callers_here(backend)
+        if not callers and not self.is_elsewhere:
+            if timeout is None:  # the usual case, in few frames: each is woken, too
+                await backend.park(slot)
+            else:
+                await park(backend, slot, timeout)
+            return slot.done
         task = backend.current_task()
         if slot.carried_by(task):
             raise waits_for_itself(slot.key, [slot.key])
-        self._credit = _YIELD_EVERY
         carriers = carriers_in(task) if timeout is None else []
         if carriers:
             check_circle(carriers, slot)
@@ -159,7 +182,7 @@ class LoopHome:
     @property
     def is_elsewhere(self) -> bool:
         """Whether the run is going on, on another thread's loop."""
-        return self._backend is not None and self._thread != threading.get_ident()
+        return self._backend is not None and self._thread != get_ident()
 
     def anywhere(self) -> Backend:
         """The backend to wait with, here and now: also on another thread's loop.

@@ -1,232 +1,244 @@
-"""The workloads: what creche does, and what people write today instead, side by side.
+"""The workloads: what is measured, with which contenders, how often and how large.
 
-What it is for: each contender of a workload does the same work and is judged by the same clock. The
-numbers W1, W3 and W5 are those under which such figures are published in the docs.
+What it is for: the one table from which a run of the benchmarks is made.
 
-What it does not know: how it is timed, or how often.
+What it does not know: how a sample is taken, or shown.
 
-Invariant: a contender checks its own result, so that none is fast because it does less.
+Invariant: quick or not, the contenders and the work are the same; rounds and sizes differ.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import NamedTuple
 
-import aioresult
-import anyio
-import trio
-import trio.testing
+import bounding
+import cancel_one
+import cancelling
+import growth
+import holding
+import importing
+import instructions
+import latency
+import memory
+import parts
+import round_trips
+import submitting
+import through_threads
+from bodies import Contender, keys_of
+from event_loops import FAMILY, LOOPS
+from fresh import take_fresh
+from results import Sample
+from rounds import Experiment
+from timing import timed
 
-from creche import ConcurrentTaskRunner
+CPU = {"cpu": "µs of CPU each"}
+THREADS = {"wall": "µs of wall time a call", "cpu": "µs of CPU a call, all threads"}
 
-Contender = Callable[[int], Awaitable[None]]
+OWN_LOOPS = ("trio", "asyncio")
+"""What is the same for every loop of asyncio's is measured on its own only."""
 
 
-class Workload(NamedTuple):
-    """One thing to do, and who does it.
+class Choice(NamedTuple):
+    """How a run of the benchmarks was asked for.
 
     Attributes:
-        name: what people call it.
-        what: what is done n times.
-        contenders: by loop, then by name; the first of each is what the others are compared with.
+        workloads: their names; empty for all.
+        loops: on which loops.
+        quick: few rounds, small sizes.
+        rounds: how many rounds, instead of what is usual; `None` for that.
+        sizes: how many calls, instead of what is usual.
+        collect: leave the garbage collector on.
     """
 
-    name: str
-    what: str
-    contenders: dict[str, dict[str, Contender]]
+    workloads: tuple[str, ...] = ()
+    loops: tuple[str, ...] = tuple(LOOPS)
+    quick: bool = False
+    rounds: int | None = None
+    sizes: tuple[int, ...] = ()
+    collect: bool = False
+
+    def several(self, usual: int, quick: int) -> int:
+        """How many rounds."""
+        return self.rounds or (quick if self.quick else usual)
+
+    def large(self, usual: int, quick: int) -> tuple[int, ...]:
+        """How many calls."""
+        return self.sizes or (quick if self.quick else usual,)
+
+    def own_loops(self) -> list[str]:
+        """The loops that were asked for, without those that are asyncio's in other words."""
+        return [loop for loop in self.loops if loop in OWN_LOOPS]
 
 
-async def on_trio(n: int) -> int:
-    await trio.lowlevel.checkpoint()
-    return n
+Table = dict[str, dict[str, Contender]]
+"""Contenders by family of loops, then by name."""
 
 
-async def on_asyncio(n: int) -> int:
-    await asyncio.sleep(0)
-    return n
+def time_all(
+    name: str, what: str, contenders: Table, units: dict[str, str], choice: Choice, loop: str, n: int
+) -> Experiment:
+    """A workload whose time is taken as a whole; a small n has more rounds."""
+    takers = {
+        one: partial(timed, one, contender, loop, n, collect=choice.collect)
+        for one, contender in contenders[FAMILY[loop]].items()
+    }
+    more = 3 if n <= 1000 else 1
+    return Experiment(name, what, loop, n, units, takers, choice.several(9 * more, 3 * more))
 
 
-def of_creche(
-    call: Callable[[int], Coroutine[Any, Any, int]], max_workers: int | None = None
-) -> Contender:
-    async def submit_and_wait(n: int) -> None:
-        async with ConcurrentTaskRunner(max_workers).start() as runner:
-            for key in range(n):
-                runner.submit_nowait(key, call, key)
-            for key in range(n):
-                await runner.wait(key)
-            assert await runner.result(n - 1) == n - 1
-
-    return submit_and_wait
+def w1(choice: Choice) -> Iterator[Experiment]:
+    """Submit, and wait for every key."""
+    what = "submit, each call passes the loop once, wait for every key"
+    for loop in choice.loops:
+        for n in choice.sizes or (1000, 10_000):
+            yield time_all("W1", what, submitting.CONTENDERS, CPU, choice, loop, n)
 
 
-def map_of_creche(call: Callable[[int], Coroutine[Any, Any, int]], max_workers: int) -> Contender:
-    async def map_all(n: int) -> None:
-        async with ConcurrentTaskRunner(max_workers).start() as runner:
-            assert (await runner.map(call, range(n)))[-1] == n - 1
-
-    return map_all
-
-
-def cancel_of_creche(sleep: Callable[[], Awaitable[Any]]) -> Contender:
-    async def cancel_each(n: int) -> None:
-        async with ConcurrentTaskRunner().start() as runner:
-            for key in range(n):
-                runner.submit_nowait(key, sleep)
-            await anyio.wait_all_tasks_blocked()
-            for key in range(n):
-                runner.cancel(key)
-        assert runner.statistics().cancelled == n
-
-    return cancel_each
+def w2(choice: Choice) -> Iterator[Experiment]:
+    """One call on an idle loop."""
+    what = "on an idle loop: submit, the call passes the loop once and settles, who waits resumes"
+    trips = 1000 if choice.quick else 5000
+    keys = keys_of(latency.WARM + trips)
+    for loop in choice.loops:
+        takers = {
+            name: partial(latency.take_trips, name, opened, loop, keys, collect=choice.collect)
+            for name, opened in round_trips.CONTENDERS[FAMILY[loop]].items()
+        }
+        yield Experiment("W2", what, loop, trips, latency.UNITS, takers, choice.several(9, 3))
 
 
-# What people write today ------------------------------------------------------------------------------
+def w3(choice: Choice) -> Iterator[Experiment]:
+    """At most 100 at once."""
+    what = "as W1, at most 100 at once"
+    for loop in choice.loops:
+        for n in choice.sizes or (1000, 10_000):
+            yield time_all("W3", what, bounding.CONTENDERS, CPU, choice, loop, n)
 
 
-async def nursery_and_dict(n: int) -> None:
-    results: dict[int, int] = {}
-
-    async def one(key: int) -> None:
-        results[key] = await on_trio(key)
-
-    async with trio.open_nursery() as nursery:
-        for key in range(n):
-            nursery.start_soon(one, key)
-    assert results[n - 1] == n - 1
+def w4(choice: Choice) -> Iterator[Experiment]:
+    """Through threads."""
+    what = "plain functions that do nothing, through threads, wait for every one"
+    for loop in choice.own_loops():
+        for n in choice.large(10_000, 2000):
+            yield time_all("W4", what, through_threads.CONTENDERS, THREADS, choice, loop, n)
 
 
-async def task_group_and_dict(n: int) -> None:
-    results: dict[int, int] = {}
-
-    async def one(key: int) -> None:
-        results[key] = await on_asyncio(key)
-
-    async with asyncio.TaskGroup() as group:
-        for key in range(n):
-            group.create_task(one(key))
-    assert results[n - 1] == n - 1
+def w5(choice: Choice) -> Iterator[Experiment]:
+    """Cancel them all, one by one."""
+    what = "submit calls that sleep, cancel them one by one, all end"
+    for loop in choice.loops:
+        for n in choice.large(10_000, 2000):
+            yield time_all("W5", what, cancelling.CONTENDERS, CPU, choice, loop, n)
 
 
-def anyio_handles(call: Callable[[int], Coroutine[Any, Any, int]]) -> Contender:
-    async def handles(n: int) -> None:
-        async with anyio.create_task_group() as group:
-            made: list[Any] = [group.start_soon(call, key) for key in range(n)]
-        assert made[-1].return_value == n - 1
-
-    return handles
-
-
-async def aioresults(n: int) -> None:
-    async with trio.open_nursery() as nursery:
-        made = [aioresult.ResultCapture.start_soon(nursery, on_trio, key) for key in range(n)]
-    assert made[-1].result() == n - 1
-
-
-async def nursery_and_limiter(n: int) -> None:
-    limiter = trio.CapacityLimiter(100)
-    results: dict[int, int] = {}
-
-    async def one(key: int) -> None:
-        async with limiter:
-            results[key] = await on_trio(key)
-
-    async with trio.open_nursery() as nursery:
-        for key in range(n):
-            nursery.start_soon(one, key)
-    assert results[n - 1] == n - 1
+def w5_one(choice: Choice) -> Iterator[Experiment]:
+    """Cancel one of them, and wait for it."""
+    what = "cancel one of n calls that sleep, and wait until it has ended"
+    n = 10_000
+    victims = latency.some_of(n, latency.WARM + (500 if choice.quick else 1000))
+    for loop in choice.own_loops():
+        takers = {
+            name: partial(
+                latency.take_trips, name, partial(opened, n), loop, victims, collect=choice.collect
+            )
+            for name, opened in cancel_one.CONTENDERS[FAMILY[loop]].items()
+        }
+        yield Experiment("W5-one", what, loop, n, latency.UNITS, takers, choice.several(9, 2))
 
 
-async def task_group_and_semaphore(n: int) -> None:
-    semaphore = asyncio.Semaphore(100)
-    results: dict[int, int] = {}
+def w6(choice: Choice) -> Iterator[Experiment]:
+    """Bytes."""
+    what = "bytes for each call that waits, and for each outcome beyond the value"
+    units = {
+        name: unit for name, unit in memory.UNITS.items() if "rss" in memory.METERS or "RSS" not in unit
+    }
 
-    async def one(key: int) -> None:
-        async with semaphore:
-            results[key] = await on_asyncio(key)
+    def take(contender: str, loop: str, n: int) -> Sample:
+        with ThreadPoolExecutor(2) as beside:  # bytes do not mind company
+            both = beside.map(partial(take_fresh, "held", contender, loop, n), memory.METERS)
+            return {measure: value for sample in both for measure, value in sample.items()}
 
-    async with asyncio.TaskGroup() as group:
-        for key in range(n):
-            group.create_task(one(key))
-    assert results[n - 1] == n - 1
-
-
-async def nursery_and_scopes(n: int) -> None:
-    scopes: dict[int, trio.CancelScope] = {}
-    cancelled: list[int] = []
-
-    async def one(key: int) -> None:
-        with trio.CancelScope() as scope:
-            scopes[key] = scope
-            await trio.sleep_forever()
-        cancelled.append(key)
-
-    async with trio.open_nursery() as nursery:
-        for key in range(n):
-            nursery.start_soon(one, key)
-        await trio.testing.wait_all_tasks_blocked()
-        for key in range(n):
-            scopes[key].cancel()
-    assert len(cancelled) == n
+    for loop in choice.own_loops():
+        for n in choice.large(100_000, 10_000):
+            takers = {name: partial(take, name, loop, n) for name in holding.CONTENDERS[FAMILY[loop]]}
+            rounds = choice.several(3, 1)
+            yield Experiment("W6", what, loop, n, units, takers, rounds, 0, "creche, at most 100")
 
 
-async def task_group_and_cancel(n: int) -> None:
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(asyncio.Event().wait()) for _ in range(n)]
-        await anyio.wait_all_tasks_blocked()
-        for task in tasks:
-            task.cancel()
-    assert all(task.cancelled() for task in tasks)
+def w7(choice: Choice) -> Iterator[Experiment]:
+    """A million."""
+    what = "as W1 and W3, with many calls: what one costs among them"
+    for loop in choice.own_loops():
+        for n in choice.large(1_000_000, 50_000):
+            takers = {
+                name: partial(take_fresh, "grown", name, loop, n, choice.collect)
+                for name in growth.CONTENDERS[FAMILY[loop]]
+            }
+            yield Experiment("W7", what, loop, n, growth.UNITS, takers, choice.several(3, 1), 0)
 
 
-WORKLOADS = (
-    Workload(
-        "W1",
-        "submit, each call awaits one checkpoint, wait for every key",
-        {
-            "trio": {
-                "nursery + dict": nursery_and_dict,
-                "creche": of_creche(on_trio),
-                "aioresult": aioresults,
-                "anyio handles": anyio_handles(on_trio),
-            },
-            "asyncio": {
-                "TaskGroup + dict": task_group_and_dict,
-                "creche": of_creche(on_asyncio),
-                "anyio handles": anyio_handles(on_asyncio),
-            },
-        },
-    ),
-    Workload(
-        "W3",
-        "the same, at most 100 at once",
-        {
-            "trio": {
-                "nursery + limiter": nursery_and_limiter,
-                "creche": of_creche(on_trio, 100),
-                "creche map": map_of_creche(on_trio, 100),
-            },
-            "asyncio": {
-                "TaskGroup + semaphore": task_group_and_semaphore,
-                "creche": of_creche(on_asyncio, 100),
-                "creche map": map_of_creche(on_asyncio, 100),
-            },
-        },
-    ),
-    Workload(
-        "W5",
-        "cancel calls that sleep, one by one",
-        {
-            "trio": {
-                "nursery + scopes": nursery_and_scopes,
-                "creche": cancel_of_creche(trio.sleep_forever),
-            },
-            "asyncio": {
-                "TaskGroup + cancel": task_group_and_cancel,
-                "creche": cancel_of_creche(anyio.sleep_forever),
-            },
-        },
-    ),
-)
+def imports(choice: Choice) -> Iterator[Experiment]:
+    """What is paid before anything runs."""
+    takers = {f"import {name}": partial(importing.imported, name) for name in importing.PACKAGES}
+    rounds = choice.several(15, 5)
+    what = "in a new interpreter"
+    yield Experiment("import", what, "", 1, importing.UNITS, takers, rounds, 1, "import creche")
+
+
+def the_parts(choice: Choice) -> Iterator[Experiment]:
+    """What a call could be made of."""
+    what = "one thing n times: where the time of a call goes"
+    for loop in choice.own_loops():
+        for n in choice.large(10_000, 2000):
+            made = time_all("parts", what, parts.CONTENDERS, CPU, choice, loop, n)
+            yield made._replace(ours=parts.OURS)
+
+
+def counts(choice: Choice) -> Iterator[Experiment]:
+    """Instructions; left out where they cannot be counted."""
+    if not instructions.is_there():
+        print(f"{instructions.MISSING}\n")
+        return
+    what = f"instructions, slope between {instructions.FROM} and {instructions.TO} calls"
+    for workload, table in instructions.CONTENDERS.items():
+        for loop in choice.own_loops():
+            takers = {
+                name: partial(instructions.counted, workload, name, loop) for name in table[FAMILY[loop]]
+            }
+            name, n, rounds = f"{workload}-instructions", instructions.TO, choice.rounds or 1
+            yield Experiment(name, what, loop, n, instructions.UNITS, takers, rounds, 0)
+
+
+WORKLOADS: dict[str, Callable[[Choice], Iterator[Experiment]]] = {
+    "W1": w1,
+    "W2": w2,
+    "W3": w3,
+    "W4": w4,
+    "W5": w5,
+    "W5-one": w5_one,
+    "W6": w6,
+    "W7": w7,
+    "import": imports,
+    "parts": the_parts,
+    "instructions": counts,
+}
+
+SLOW = ("instructions",)
+"""What a quick run leaves out, unless it is named."""
+
+
+def experiments(choice: Choice) -> Iterator[Experiment]:
+    """All that was asked for, in the order of the table.
+
+    Args:
+        choice: what was asked for.
+
+    Yields:
+        experiments, ready to be carried out.
+    """
+    usual = [name for name in WORKLOADS if not (choice.quick and name in SLOW)]
+    for name in choice.workloads or usual:
+        yield from WORKLOADS[name](choice)

@@ -17,9 +17,10 @@ from functools import partial
 from typing import Any
 
 import trio
-from trio.lowlevel import Abort, RaiseCancelT, Task
+from trio.lowlevel import Abort, RaiseCancelT, Task, current_task
 
-from creche._backend import Backend, Nursery, Parkable, Scope
+from creche._backend import CARRIER_NAME, Backend, Nursery, Parkable, Scope
+from creche._call import is_same_context
 from creche._ki import protected
 
 from ._limiters import adopt_of_anyio
@@ -82,12 +83,25 @@ def _named(name: str, fn: Callable[[], Any]) -> Any:  # noqa: ANN401
         del fn  # what it raises leads back to this frame
 
 
-def _set_context(task: Task, context: Context) -> bool:
-    # By identity: `==` would call two contexts the same that hold equal but distinct objects.
+def _go_on(task: Task, mark: object, context: Context) -> bool:
+    del mark
+    if task.name is not CARRIER_NAME:
+        task.name = CARRIER_NAME
     now = task.context
-    if len(now) == len(context) and all(now.get(var, now) is context[var] for var in context):
-        return False
-    task.context = context
+    if not (now or context) or is_same_context(now, context):
+        return True
+    task.context = context.copy()
+    return False
+
+
+def _take_up(task: Task, mark: object, context: Context) -> bool:
+    # It takes effect with the next step of the task, which is the one that it is woken for.
+    _go_on(task, mark, context)
+    return True
+
+
+def _may_idle(task: Task, mark: object, context: Context) -> bool:
+    _go_on(task, mark, context)
     return True
 
 
@@ -98,21 +112,46 @@ def _start_soon(
     arg: object,
     name: str,
 ) -> None:
-    context.run(partial(nursery.start_soon, fn, arg, name=name))
+    # A copy: what is told of a new task may start another one, in the same context.
+    context.copy().run(partial(nursery.start_soon, fn, arg, name=name))
 
 
-def _is_cut() -> bool:
-    try:
-        return trio.lowlevel.current_task()._cancel_status.effectively_cancelled  # noqa: SLF001 - see below
-    except (
-        AttributeError
-    ):  # pragma: no cover - so far every trio has it; a call costs a tenth more without
+if hasattr(Task, "_cancel_status") and hasattr(Task, "_runner"):
+    # Nothing public tells: without it a scope is opened for each call, which costs half as much again.
+    def _mark(task: Task) -> object:
+        return task._cancel_status  # noqa: SLF001
+
+    def _is_intact(task: Task, mark: Any) -> bool:  # noqa: ANN401
+        return task._cancel_status is mark and not mark.effectively_cancelled  # noqa: SLF001
+
+    def _is_cut() -> bool:
+        return current_task()._cancel_status.effectively_cancelled  # noqa: SLF001
+
+    def _is_cut_from(nursery: Any) -> bool:  # noqa: ANN401
+        return nursery._cancel_status.effectively_cancelled  # type: ignore[no-any-return]  # noqa: SLF001
+
+    def _is_cancel_due() -> bool:
+        task = current_task()
+        return task._cancel_status.effectively_cancelled or task._runner.ki_pending  # noqa: SLF001
+
+else:  # pragma: no cover - so far every trio has it
+
+    def _mark(task: Task) -> object:
+        del task
+        return None
+
+    def _is_intact(task: Task, mark: Any) -> bool:  # noqa: ANN401 - as above
+        del task, mark
+        return False
+
+    def _is_cut() -> bool:
         return trio.current_effective_deadline() == -math.inf
 
+    def _is_cut_from(nursery: Any) -> bool:  # noqa: ANN401
+        return nursery.cancel_scope.cancel_called  # type: ignore[no-any-return]
 
-def _innermost_scope(task: Task) -> object:
-    # Nothing public tells; without it a scope is opened for each call, which costs half as much again.
-    return getattr(task, "_cancel_status", None) or object()
+    def _is_cancel_due() -> bool:
+        return True
 
 
 def _lineage() -> Sequence[Task]:
@@ -124,12 +163,13 @@ def _lineage() -> Sequence[Task]:
     return found
 
 
-def _join_lineage(lineage: Sequence[object]) -> None:
-    """Nothing to do: tasks know their parents."""
-
-
-def _have_children(tasks: Iterable[Task]) -> bool:
-    return any(nursery.child_tasks for task in tasks for nursery in task.child_nurseries)
+def _have_children(tasks: Iterable[object]) -> bool:
+    return any(
+        nursery.child_tasks
+        for task in tasks
+        if isinstance(task, Task)  # else a call that is in a thread
+        for nursery in task.child_nurseries
+    )
 
 
 def _is_innermost(nursery: Nursery) -> bool:
@@ -138,6 +178,10 @@ def _is_innermost(nursery: Nursery) -> bool:
 
 def _forget_native_cancels(before: int) -> None:
     """There are none on trio."""
+
+
+async def _shed_cancel() -> None:
+    """Nor is there one here."""
 
 
 def _poster() -> Callable[[Callable[[], object]], None]:
@@ -164,7 +208,6 @@ def in_loop() -> bool:
 BACKEND = Backend(
     name="trio",
     cancelled=trio.Cancelled,
-    reuses_tasks=True,
     open_nursery=trio.open_nursery,
     start_soon=_start_soon,
     open_scope=trio.CancelScope,
@@ -172,20 +215,27 @@ BACKEND = Backend(
     current_task=trio.lowlevel.current_task,
     current_effective_deadline=trio.current_effective_deadline,
     is_cut=_is_cut,
-    innermost_scope=_innermost_scope,
+    mark=_mark,
+    is_intact=_is_intact,
+    go_on=_go_on,
+    take_up=_take_up,
+    may_idle=_may_idle,
+    is_cut_from=_is_cut_from,
     lineage=_lineage,
-    join_lineage=_join_lineage,
+    ancestry=tuple,
+    enlist=None,
     have_children=_have_children,
     checkpoint=trio.lowlevel.checkpoint,
+    is_cancel_due=_is_cancel_due,
     checkpoint_if_cancelled=trio.lowlevel.checkpoint_if_cancelled,
     shielded_checkpoint=trio.lowlevel.cancel_shielded_checkpoint,
-    set_context=_set_context,
     park=_park,
     run_in_thread=_run_in_thread,
     thread_kind=_thread_kind,
     leave_loop=leave_loop,
     native_cancels=lambda: 0,
     forget_native_cancels=_forget_native_cancels,
+    shed_cancel=_shed_cancel,
     is_innermost=_is_innermost,
     poster=_poster,
     adopt_limiter=_adopt_limiter,

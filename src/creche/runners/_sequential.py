@@ -20,7 +20,7 @@ from creche._keyed import DEFAULT_THREADS
 from creche._ki import protected
 from creche._options import OnCollision, read_options
 from creche._slot import Slot
-from creche._submitting import make_way, to_join
+from creche._submitting import find_all, make_way, to_join
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -163,7 +163,7 @@ class SequentialTaskRunner(AdaptableTaskRunner):
         if on_collision == "join" and (there := to_join(run, key)) is not None:
             await there.wait(None)
             return there
-        upstream = run.board.find_all(after)
+        upstream = find_all(run, after)
         self._check_reserved(key, upstream)
         replaced = make_way(run, key) if on_collision == "replace" else []
         any_end = upstream + replaced if after_any_end else replaced
