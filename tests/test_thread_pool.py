@@ -8,7 +8,8 @@ import sys
 import threading
 import traceback
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sized
+from functools import partial
 from typing import Any, TypeVar
 
 import anyio
@@ -154,6 +155,20 @@ async def test_a_thread_is_started_only_if_none_is_idle() -> None:
             assert opened.pool.threads == 2
 
 
+def _has(things: Sized, number: int) -> bool:
+    return len(things) == number
+
+
+async def test_a_thread_whose_job_has_ended_counts_as_idle() -> None:
+    """Though the loop has not heard of it."""
+    async with open_pool() as opened:
+        await opened.result(len, "")
+        for n in range(20):
+            opened.put(len, "")
+            until_here(partial(_has, opened.pool._outcomes, n + 1))
+            assert opened.pool.threads == 1
+
+
 async def test_jobs_that_do_not_block_need_few_threads() -> None:
     """Put in one turn of the loop, which lets nothing else run, they do not start one each."""
     async with open_pool() as opened:
@@ -285,6 +300,20 @@ async def test_an_idle_thread_keeps_nothing_of_its_last_job() -> None:
         finally:
             gc.enable()
         assert opened.pool.threads == 1
+
+
+async def test_a_job_that_has_ended_keeps_only_what_came_of_it() -> None:
+    """Whoever keeps it for its value keeps nothing else."""
+    thing = Thing()
+    ref = weakref.ref(thing)
+    async with open_pool(1) as opened:
+        token = VAR.set(thing)
+        job = opened.put(id, thing)
+        VAR.reset(token)
+        value = id(thing)
+        del thing, token
+        await until(lambda: job in opened.finished and ref() is None)
+        assert (job.value, job.error, job.server, job.tokens) == (value, None, None, [])
 
 
 async def test_an_exception_that_is_kept_keeps_no_other_job() -> None:

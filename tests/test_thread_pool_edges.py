@@ -16,7 +16,7 @@ import anyio.from_thread
 import anyio.to_thread
 import pytest
 
-from creche._backends import by_name
+from creche._backends import by_name, detect
 from creche._thread_job import Job
 from loops import both
 from pools import Held, open_pool, serving, until, until_here
@@ -62,10 +62,20 @@ async def test_a_queued_job_can_be_withdrawn() -> None:
 
 async def test_a_withdrawn_job_needs_no_thread() -> None:
     """One that has not started yet does not start for it."""
-    async with open_pool() as opened:
+    backend = detect()
+    starts = 0
+
+    async def run_in_thread(*args: Any) -> Any:
+        nonlocal starts
+        starts += 1
+        return await backend.run_in_thread(*args)
+
+    async with open_pool(backend=backend._replace(run_in_thread=run_in_thread)) as opened:
         assert opened.pool.abandon(opened.put(len, "abc"))
         await until(lambda: opened.pool.threads == 0)
+        assert starts == 0
         assert await opened.result(len, "abc") == 3
+        assert starts == 1
 
 
 async def test_an_abandoned_job_is_left_to_its_thread() -> None:
@@ -246,9 +256,12 @@ def test_asyncios_own_cancel_of_the_task_of_a_thread() -> None:
             await until(held.begun.is_set)
             assert opened.pool.abandon(job)
             assert await opened.result(len, "abcde") == 5
+            ends.append("of the body")  # nothing has cancelled it
         held.go_on.set()
 
+    ends: list[str] = []
     asyncio.run(main())
+    assert ends
     until_here(lambda: serving() == 0)
 
 

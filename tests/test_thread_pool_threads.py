@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import threading
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -237,3 +239,37 @@ async def test_a_thread_that_cannot_be_replaced(
         await until(lambda: len(opened.finished) == 3)
         assert opened.finished[0] is first
         assert sorted(str(job.error) for job in jobs) == ["None", "can't start new thread"]
+
+
+@pytest.mark.parametrize(("loop", "said"), [("trio", "main"), ("asyncio", "main, job")])
+def test_an_abandoned_job_and_the_end_of_the_interpreter(loop: str, said: str) -> None:
+    """It is as with the loop's own worker threads: trio's are not waited for, anyio's on asyncio are."""
+    code = f"""
+import anyio, threading
+from pools import open_pool, until
+
+begun = threading.Event()
+
+def work():
+    begun.set()
+    threading.Event().wait({0.3 if loop == "asyncio" else 60})
+    print(", job", end="")
+
+async def main():
+    async with open_pool(1) as opened:
+        job = opened.put(work)
+        await until(begun.is_set)
+        assert opened.pool.abandon(job)
+
+anyio.run(main, backend={loop!r})
+print("main", end="", flush=True)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=50,
+        cwd=Path(__file__).parent,
+    )
+    assert (done.stdout, done.stderr) == (said, "")

@@ -17,12 +17,12 @@ class Bell:
     def __init__(self, *steps: Callable[[], object], is_rung: bool) -> None:
         self.steps = list(steps)
         self.is_rung = is_rung
-        self.rings = 0
+        self.rings = self.heard = 0
 
     def acquire(self, timeout: float = -1) -> bool:
         """Take the next step."""
         if timeout < 0:
-            assert self.rings == 1
+            self.heard += 1
             return True
         self.steps.pop(0)()
         return self.is_rung
@@ -90,7 +90,7 @@ def test_a_job_that_comes_when_the_time_is_up() -> None:
     jobs: list[Job] = []
     job, bell = waiting(queue, lambda: jobs.append(put(queue)), is_rung=False)
     assert [job] == jobs
-    assert bell.rings == 1
+    assert (bell.rings, bell.heard) == (1, 1)
 
 
 def test_a_ring_between_the_entry_and_the_last_look() -> None:
@@ -105,7 +105,7 @@ def test_a_ring_between_the_entry_and_the_last_look() -> None:
     queue.idle = Late()
     job, bell = waiting(queue, is_rung=False)
     assert job is not None
-    assert bell.rings == 1
+    assert (bell.rings, bell.heard) == (1, 1)
 
 
 def test_one_is_woken_for_the_first_of_many() -> None:

@@ -231,7 +231,6 @@ class ThreadPool:
                     server.guard = backend.open_scope(shield=True)
                     needed = await backend.run_in_thread(serve, _NAME, server.guard)
         except Exception as exc:  # noqa: BLE001 - there is no thread to be had: the outcome of a job
-            self._take_back(server)
             self._fail_one(exc)
         finally:
             self._take_back(server)
