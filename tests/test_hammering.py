@@ -26,7 +26,7 @@ def left_over() -> dict[str, int]:
     return {
         "slots": sum(type(thing) is Slot for thing in everything),
         "errands": sum(type(thing) is Errand for thing in everything),
-        "carried": len(CARRIED),
+        "carried": sum(carrier.is_busy for carrier in tuple(CARRIED.values())),
         "threads": sum(thread.name.startswith("hand ") for thread in threading.enumerate()),
         "in all": len(everything),
     }
