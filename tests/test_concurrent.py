@@ -206,6 +206,7 @@ def test_asyncio_without_sniffio(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def main() -> Any:
         async with ConcurrentTaskRunner().start() as runner:
+            assert await runner.submit_nowait("plain", len, "abcd") == 4
             return await runner.submit_nowait("k", give, 3)
 
     assert asyncio.run(main()) == 3
