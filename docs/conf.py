@@ -37,7 +37,10 @@ nitpick_ignore_regex = [
         r"py:.*",
         r"(collections|typing|types|asyncio|trio|anyio|outcome|contextlib|enum|abc)\b.*",
     ),
-    (r"py:class", r"creche\._.*|creche\.flows.*|optional|Place|T|T_co|P|R|V|Item|NamedTuple|Limiter"),
+    (
+        r"py:class",
+        r"creche\._.*|creche\.flows.*|optional|Place|T|T_co|P|R|R_co|V|Item|NamedTuple|Limiter|Context|Keepsake|Feed|RetryOn|FindingKind|Outcome|BackendName",
+    ),
     (r"py:exc", r".*"),
     (r"py:obj", r".*"),
 ]

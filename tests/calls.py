@@ -5,11 +5,14 @@ What it does not know: runners. They are plain functions, as a user would write 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any, NoReturn
+import types
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any, NoReturn, TypeVar
 
 import anyio
 from outcome import Error, Outcome
+
+T = TypeVar("T")
 
 
 async def give(value: Any = 1) -> Any:
@@ -113,3 +116,17 @@ async def start_in(group: Any, fn: Callable[..., Awaitable[Any]], *args: Any) ->
     """Start a task and let it run until it waits."""
     group.start_soon(fn, *args)
     await settle_down()
+
+
+@types.coroutine
+def counted(awaitable: Awaitable[T], steps: list[int]) -> Generator[Any, Any, T]:
+    """Await it, and note each step: the first, and one for each time that the task is woken."""
+    inner = awaitable.__await__()
+    value = None
+    while True:
+        steps.append(1)
+        try:
+            asked = inner.send(value)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]  # whatever the coroutine gives
+        value = yield asked

@@ -9,6 +9,7 @@ a clock that jumps does not wait for a thread.
 from __future__ import annotations
 
 import asyncio
+import gc
 import selectors
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -18,6 +19,17 @@ import anyio.to_thread
 import pytest
 import trio.testing
 import uvloop
+from hypothesis import HealthCheck, settings
+
+# A busy machine is no fault of a strategy's; and a test that failed does so again for whoever looks.
+settings.register_profile(
+    "creche",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("creche")
 
 
 class _JumpingSelector(selectors.DefaultSelector):
@@ -56,15 +68,57 @@ def _backend(name: str, *, virtual: bool) -> tuple[str, Mapping[str, Any]]:
     return "asyncio", {"loop_factory": uvloop.new_event_loop}
 
 
-@pytest.fixture(params=["trio", "asyncio", "uvloop"])
+LOOPS = ["trio", "asyncio", "uvloop"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--loops trio,asyncio``: on these loops only; ``--every-point``: see `every_point`."""
+    parser.addoption("--loops", default="trio,asyncio,uvloop", help="loops that shared tests run on")
+    parser.addoption("--every-point", action="store_true", help="cancel at every point, not at a few")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the shared tests on other loops."""
+    loops = str(config.getoption("--loops")).split(",")
+    left = [item for item in items if _loop_of(item) not in LOOPS or _loop_of(item) in loops]
+    if len(left) < len(items):
+        kept = set(left)
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = left
+
+
+def pytest_collection_finish() -> None:
+    """What is there before the first test is no garbage: no collection need look at it again."""
+    gc.collect()
+    gc.freeze()
+
+
+def _loop_of(item: pytest.Item) -> object:
+    callspec = getattr(item, "callspec", None)
+    return None if callspec is None else callspec.params.get("anyio_backend")
+
+
+@pytest.fixture(params=LOOPS)
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, Mapping[str, Any]]:
     """The loop of a shared test."""
     return _backend(request.param, virtual="real_time" not in request.fixturenames)
 
 
 @pytest.fixture
+def every_point(request: pytest.FixtureRequest) -> bool:
+    """Whether what is cancelled everywhere is to be so, and not at a sample of its points."""
+    return bool(request.config.getoption("--every-point"))
+
+
+@pytest.fixture
 def real_time() -> None:
     """Ask for the real clock: for tests with threads, processes or signals."""
+
+
+@pytest.fixture
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All plain calls of a runner without a limit share one thread."""
+    monkeypatch.setattr("creche._keyed.DEFAULT_THREADS", 1)
 
 
 @pytest.fixture

@@ -174,8 +174,11 @@ class Hammer:
                 self._note(begun, key)
             elif what == 1:
                 slots = [await self.runner.submit((*key, item), give, item) for item in range(4)]
-                async with self.runner.as_completed(slots) as arrivals:
-                    assert {slot.result() async for slot in arrivals} == set(range(4))
+                if rng.random() < 0.5:
+                    assert await self.runner.wait_all(slots) == [Value(item) for item in range(4)]
+                else:
+                    async with self.runner.as_completed(slots) as arrivals:
+                        assert {slot.result() async for slot in arrivals} == set(range(4))
                 self._note(begun, *(slot.key for slot in slots))
             elif what == 2:
                 slot: Slot[Any] = await self.runner.submit(key, forever)

@@ -30,7 +30,7 @@ class HomeElsewhere:
 
     def close(self) -> None:
         """Leave the runner, and wait for that."""
-        self.runner._run.home.hand_over(self._end)  # type: ignore[union-attr]
+        self.runner._run.home.hand_over(self._end)  # type: ignore[union-attr]  # there is one
         self._thread.join(30)
         assert not self._thread.is_alive()
         if self.error is not None:

@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calls import give
-from creche import Limit, Rate, State
+from creche import Limit, Rate
 from creche._call import Wishes, read_call
 from creche._limits import Gate
 from creche._queue import Queue
 from creche._rates import Bucket
 from creche._slot import Slot
+from queues import cancel
 
 NAMES = ("a", "b", "c")
 PERIOD = 8
@@ -141,10 +142,7 @@ def test_the_queue(
             queue.look_at(gates[name])
         elif step == "cancel" and model.waiting:
             one = model.waiting.pop(value % len(model.waiting))[2]
-            call = one.pending_call
-            assert call is not None
-            one.settle(State.CANCELLED, ("cancel", "of the test"))
-            queue.withdraw(call)
+            cancel(queue, one)
         elif step == "end" and model.running:
             one = list(model.running)[value % len(model.running)]
             needs = model.running.pop(one)
@@ -255,10 +253,7 @@ def test_a_cancelled_call_takes_no_token() -> None:
     slots = [slot(n) for n in range(2)]
     for one in slots:
         queue.push(one)
-    call = slots[0].pending_call
-    assert call is not None
-    slots[0].settle(State.CANCELLED, ("cancel", "of the test"))
-    queue.withdraw(call)
+    cancel(queue, slots[0])
     came = queue.next(0)
     assert came is not None
     assert came[0] is slots[1]

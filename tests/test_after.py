@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from calls import Gate, fail, forever, give, settle_down
-from creche import ConcurrentTaskRunner, Slot, State, UnknownKey
+from creche import ConcurrentTaskRunner, KeyTaken, Retry, Slot, State, UnknownKey
 
 pytestmark = pytest.mark.anyio
 
@@ -160,7 +160,7 @@ async def test_slots_of_other_runners() -> None:
             down = other.submit_nowait("down", give, 2, after=[upstream])
             one.submit_nowait("opens", open_soon)
         assert down.result() == 2
-        with anyio.move_on_after(0.01):
+        with anyio.move_on_after(0.2):
             async with other.start():
                 never = one.submit_nowait("never", forever)
                 held = other.submit_nowait("down", give, 2, after=[never, upstream])
@@ -192,6 +192,16 @@ async def test_what_is_no_list_of_keys(runner: ConcurrentTaskRunner, after: Any)
         with pytest.raises(TypeError, match="after must be a list|a key must be hashable"):
             runner.submit_nowait("k", give, after=after)
         assert "k" not in runner
+
+
+async def test_a_key_that_is_taken_closes_no_circle(runner: ConcurrentTaskRunner) -> None:
+    """What is wrong is that it is taken: only a reserved key can close one."""
+    async with runner.start():
+        runner.submit_nowait("a", give, 1)
+        after = runner.submit_nowait("b", give, 2, after=["a"])
+        with pytest.raises(KeyTaken):
+            runner.submit_nowait("a", give, 3, after=["b"])
+        assert await after == 2
 
 
 async def test_a_circle_is_refused_where_it_is_closed(runner: ConcurrentTaskRunner) -> None:
@@ -302,3 +312,34 @@ async def test_a_long_chain(first: Any, anyio_backend_name: str) -> None:
     assert last is not None
     assert last.state is (State.COMPLETED if first is give else State.CANCELLED)
     assert runner.statistics().pending == 0
+
+
+async def test_the_reason_is_the_error_and_not_a_note() -> None:
+    """A call that was tried again has one, which says in which attempt it has failed."""
+    async with ConcurrentTaskRunner().start() as runner:
+        runner.submit_nowait("a", fail, retry=Retry(1, delay=0))
+        slot = runner.submit_nowait("b", give, after=["a"])
+        await runner.wait(slot)
+    assert slot.reason == "'a', which it was to run after, is FAILED (ValueError: b)"
+
+
+@pytest.mark.parametrize("is_reserved", [False, True])
+async def test_a_callback_cancels_what_its_call_was_to_run_after(*, is_reserved: bool) -> None:
+    """The one is cancelled already, and is not cancelled again by what becomes of the other."""
+    told: list[Any] = []
+    async with ConcurrentTaskRunner(1).start() as runner:
+        gate = Gate()
+        runner.submit_nowait("runs", gate)
+        first = runner.reserve("first") if is_reserved else runner.submit_nowait("first", give)
+        then = runner.submit_nowait("then", give, after=["first"])
+        beside = runner.submit_nowait("beside", give, after=["first"])
+        first.add_done_callback(told.append)
+        then.add_done_callback(lambda _: runner.cancel("first"))
+        async with anyio.create_task_group() as group:
+            group.start_soon(runner.wait, "first")
+            await settle_down()
+            runner.cancel("then")
+        assert told == [first]
+        assert [slot.origin for slot in (first, then, beside)] == ["cancel", "cancel", "upstream"]
+        gate.open.set()
+        await runner.until_idle()

@@ -11,7 +11,7 @@ from outcome import Error, Value
 from creche import ConcurrentTaskRunner, SequentialTaskRunner
 from examples import DOCS, load, path_of, start
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("real_time")]
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("real_time"), pytest.mark.slow]
 
 PAGE = DOCS / "how-to" / "write-a-library.md"
 
@@ -89,6 +89,16 @@ async def test_the_first_to_answer(runner: AnyRunner) -> None:
         addresses = [await gone(), near, near]
         assert await library.first_to_answer(runner, addresses, "SUN", patience=60) == "U+2609"
         assert (asked, dict(runner.slots), len(runner)) == (["SUN"], {}, 0)
+
+
+async def test_the_first_answer_comes_while_the_next_waits_for_room() -> None:
+    """It is the answer: the group takes no more calls then, which is no error."""
+    runner = ConcurrentTaskRunner(1, max_pending=1)
+    async with library.serving(0.3) as (near, _), library.serving(3600) as (far, _), runner.start():
+        addresses = [near, far, far, far]
+        answer = await library.first_to_answer(runner, addresses, "COMET", patience=0.01)
+        assert answer == "U+2604"
+        assert not runner.slots
 
 
 async def test_one_that_is_silent() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -35,6 +36,8 @@ class Generating:
         (lambda: 5, "must be callable, not int 5"),
         (lambda: None, "must be callable, not NoneType"),
         (lambda: generate, "'generate' is an async generator function"),
+        (lambda: functools.partial(generate), "'generate' is an async generator function"),
+        (lambda: Generating().__call__, "async generator"),
         (Generating, "async generator"),
         (generate, "must be callable"),
     ],
@@ -67,6 +70,9 @@ async def test_keys_that_are_none(make: Callable[[], Any]) -> None:
                 await runner.submit(key, give)
             with pytest.raises(TypeError, match=says):
                 await runner.submit(key, give, on_collision="join")
+        if isinstance(runner, ConcurrentTaskRunner):
+            with pytest.raises(TypeError, match="hashable"):
+                runner.cancel([1])  # type: ignore[arg-type]  # that is the point
         with pytest.raises(TypeError, match="hashable"):
             await runner.wait({})
         assert list(runner.slots) == ["a"]
@@ -150,10 +156,10 @@ def test_decorators() -> None:
         with pytest.raises(ValueError, match="must not be empty"):
             decorate(name="")(give)
     with pytest.raises(ValueError, match="backend must be 'trio' or 'asyncio'"):
-        flow(backend="curio")  # type: ignore[call-overload]
+        flow(backend="curio")  # type: ignore[call-overload]  # wrong on purpose
     for runner in (5, int, "concurrent"):
         with pytest.raises(TypeError, match="task_runner must be a runner"):
-            flow(task_runner=runner)  # type: ignore[arg-type]
+            flow(task_runner=runner)  # type: ignore[arg-type]  # wrong on purpose
 
 
 @pytest.mark.anyio
@@ -166,7 +172,7 @@ async def test_an_awaitable_that_is_no_coroutine() -> None:
 
     async with ConcurrentTaskRunner().start() as runner:
         with pytest.raises(TypeError, match=r"submit\(key, Later, \.\.\.\)"):
-            runner.submit_nowait("k", Later())  # type: ignore
+            runner.submit_nowait("k", Later())  # type: ignore  # wrong on purpose
         assert "k" not in runner
 
 

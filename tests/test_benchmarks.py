@@ -40,6 +40,8 @@ from workloads import WORKLOADS, Choice, experiments
 from creche import ConcurrentTaskRunner
 from examples import count_code
 
+pytestmark = pytest.mark.slow
+
 BENCHMARKS = Path(__file__).parent / "benchmarks"
 
 TABLES: dict[str, Any] = {
@@ -158,7 +160,7 @@ def test_the_collector_is_off_meanwhile() -> None:
 
 def test_a_round_trip_that_gets_lost_ends_the_run() -> None:
     """What comes back is the key."""
-    opened = round_trips.awaited_directly(lambda key: anyio.lowlevel.checkpoint())  # type: ignore[arg-type,return-value]
+    opened = round_trips.awaited_directly(lambda key: anyio.lowlevel.checkpoint())  # type: ignore[arg-type,return-value]  # a contender that does nothing
     with pytest.raises(RuntimeError, match="came back with something else"):
         latency.take_trips("lost", opened, "trio", keys_of(latency.WARM + 1))
 
@@ -178,7 +180,7 @@ def test_the_counting_instrument_hears_everything() -> None:
     contender = submitting.creche(PASS["trio"], instruments=(counting,))
     timing.timed("counting", contender, "trio", 10)
     assert counting.heard == 40
-    assert ConcurrentTaskRunner(instruments=[counting]) is not None  # type: ignore[list-item]
+    assert ConcurrentTaskRunner(instruments=[counting]) is not None  # type: ignore[list-item]  # it hears some events only
 
 
 def test_the_ancestor_is_short_and_has_its_faults() -> None:

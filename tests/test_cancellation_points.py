@@ -34,6 +34,8 @@ WAITS: dict[str, Callable[[ConcurrentTaskRunner], Awaitable[Any]]] = {
     "result": lambda runner: runner.result("k"),
     "await slot": await_slot,
     "as_completed": first_of,
+    "wait_all": lambda runner: runner.wait_all(),
+    "wait_all with a timeout": lambda runner: runner.wait_all(["k"], timeout=100),
 }
 
 
@@ -126,7 +128,7 @@ async def test_a_schedule_point_at_least_every_64th_time(  # noqa: C901 - one lo
 async def test_the_exit_is_a_cancel_point_while_calls_run(runner: ConcurrentTaskRunner) -> None:
     """Cancelled while it waits for a call, `start()` cancels the call and goes on outwards."""
     gate = Gate()
-    with anyio.move_on_after(0.01) as scope:
+    with anyio.move_on_after(0.2) as scope:
         async with runner.start():
             slot = runner.submit_nowait("k", gate)
     assert scope.cancelled_caught

@@ -121,7 +121,7 @@ async def test_clause_4_a_native_cancel_of_a_call_is_contained(
     tasks: list[asyncio.Task[Any]] = []
 
     async def tell_task() -> None:
-        tasks.append(asyncio.current_task())  # type: ignore[arg-type]
+        tasks.append(asyncio.current_task())  # type: ignore[arg-type]  # in a task there is one
         await anyio.sleep_forever()
 
     async with runner.start():

@@ -56,7 +56,7 @@ async def rename() -> None:
     if on_trio():
         trio.lowlevel.current_task().name = "left behind"
     else:
-        asyncio.current_task().set_name("left behind")  # type: ignore[union-attr]
+        asyncio.current_task().set_name("left behind")  # type: ignore[union-attr]  # there is one
 
 
 async def leave_a_scope_open() -> None:
@@ -233,7 +233,7 @@ async def look() -> dict[str, Any]:
     else:
         seen["name"] = task.get_name()
         seen["cancelling"] = task.cancelling()
-        seen["callbacks"] = [fn for fn, _ in task._callbacks if fn == KEPT.append]
+        seen["callbacks"] = [fn for fn, _ in task._callbacks or () if fn == KEPT.append]
         seen["known"] = any(
             task is (kept() if isinstance(kept, weakref.ref) else None)
             or (isinstance(kept, weakref.WeakKeyDictionary) and task in kept)
@@ -343,3 +343,25 @@ async def test_the_traceback_of_the_next_failure() -> None:
             depths.append(len([name for name in names if name == "fail_deep"]))
             assert set(names) <= {"fail_deep"}
         assert depths == [1, 4, 1, 4]
+
+
+@pytest.mark.parametrize("before", [1, 32, 33])
+async def test_one_that_is_handed_a_call_looks_first(before: int) -> None:
+    """In the very step in which a scope around the run is cancelled: the call does not begin."""
+    runner = ConcurrentTaskRunner(1)
+    begun: list[str] = []
+
+    async def note() -> None:
+        begun.append("too late")
+
+    with anyio.CancelScope() as scope:
+        async with runner.start():
+            for number in range(before):
+                runner.submit_nowait(number, give_at_once)
+            await runner.wait(before - 1)
+            await settle_down()
+            assert runner.statistics().carriers_idle == 1
+            slot = runner.submit_nowait("late", note)
+            scope.cancel()
+    assert begun == []
+    assert slot.state is State.CANCELLED

@@ -147,3 +147,31 @@ async def test_an_idle_task_that_is_cancelled_and_handed_a_call() -> None:
                 slot = runner.submit_nowait(None, give, first)
                 task.cancel()
             assert await slot == first
+
+
+@pytest.mark.parametrize("pause", [False, True], ids=["at once", "after idling"])
+async def test_a_lock_that_a_call_has_not_released(anyio_backend_name: str, *, pause: bool) -> None:
+    """It is not the next call's; and on trio, where its owner has ended, whoever wants it is told."""
+    lock = anyio.Lock()
+
+    async def take() -> None:
+        await lock.acquire()
+
+    async def look() -> None:
+        with pytest.raises(RuntimeError):
+            lock.release()
+        if anyio_backend_name == "trio":
+            with pytest.raises(trio.BrokenResourceError):
+                await lock.acquire()
+        else:
+            with pytest.raises(anyio.WouldBlock):
+                lock.acquire_nowait()
+
+    async with ConcurrentTaskRunner(1).start() as runner:
+        runner.submit_nowait("before", give_at_once)
+        taker = runner.submit_nowait("taker", take)
+        if pause:
+            await taker
+            await settle_down()
+        await runner.submit_nowait("looker", look)
+        assert runner.statistics().completed == 3

@@ -44,6 +44,24 @@ def count_keyword(source: bytes, keyword: str) -> int:
     return sum(token.type == tokenize.NAME and token.string == keyword for token in tokens)
 
 
+@pytest.mark.slow
+def test_equal_results_in_other_places(tree: Path) -> None:
+    """In threads, worker processes and on a cluster, too; by the command, as people start them."""
+    results = {}
+    for runner in ("concurrent", "thread", "process", "dask"):
+        command = [sys.executable, "-m", "creche", "run", str(EXAMPLE), "--allow-failed-calls"]
+        done = subprocess.run(
+            [*command, "--quiet", "--param", f"root={tree}", "--runner", runner],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        results[runner] = done.stdout
+    assert results["concurrent"].startswith("6 files parsed\n")
+    assert set(results.values()) == {results["concurrent"]}
+
+
 def test_equal_results_everywhere(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Under each runner and loop the same table, which agrees with a count by tokens."""
     census = load("stdlib_census").census

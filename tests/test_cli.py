@@ -9,13 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pexpect
 import pytest
 
 from creche import State, __main__
+from creche._tracebacks import users_traceback
 from creche.cli import _text
 from creche.cli._app import main
-from creche.instruments import Failure, Summary
+from creche.instruments import CallEvent, Failure, Summary
 
 PROGRAM = """
 import sys, threading, time
@@ -140,7 +140,7 @@ def test_a_flow_that_exits(program: str) -> None:
 def test_ctrl_c(program: str) -> None:
     """Exit status 130, at once although a task is stuck in a thread; the summary is shown."""
     with subprocess.Popen(
-        [sys.executable, "-m", "creche", "run", f"{program}:hangs"],
+        [sys.executable, "-m", "creche", "run", f"{program}:hangs", "--grace", "0"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -153,39 +153,6 @@ def test_ctrl_c(program: str) -> None:
         said = process.stderr.read()
     assert "flow hangs: interrupted in" in said
     assert "Traceback" not in said
-
-
-def test_on_a_terminal(program: str) -> None:
-    """A live view while it runs, which is gone at the end; what the flow prints stays."""
-    child = pexpect.spawn(
-        sys.executable,
-        ["-m", "creche", "run", f"{program}:waits", "--param", "seconds=0.6"],
-        encoding="utf-8",
-        timeout=30,
-    )
-    child.expect("0 of 0 calls, 0 running")
-    child.expect("waited True program")
-    child.expect("flow waits: completed in")
-    child.expect(pexpect.EOF)
-    child.close()
-    assert child.exitstatus == 0
-
-
-def test_ctrl_c_on_a_terminal(program: str) -> None:
-    """The terminal is in order again: the cursor is shown."""
-    child = pexpect.spawn(
-        sys.executable,
-        ["-m", "creche", "run", f"{program}:hangs"],
-        encoding="utf-8",
-        timeout=30,
-    )
-    child.expect("stuck\\[0\\]")
-    child.sendintr()
-    child.expect("\\x1b\\[\\?25h")
-    child.expect("interrupted in")
-    child.expect(pexpect.EOF)
-    child.close()
-    assert child.exitstatus == 130
 
 
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -214,17 +181,9 @@ def test_without_the_extra(tmp_path: Path) -> None:
 
 
 def test_the_words() -> None:
-    """Progress and summary are pure functions of the numbers."""
+    """The summary is a pure function of the numbers."""
     summary = Summary()
-    summary.submitted = 9
     summary.counts.update({State.COMPLETED: 3, State.FAILED: 2, State.CRASHED: 1})
-    summary.running = {"a long key": 10.0, "b": 12.0}
-    assert _text.progress_line(summary, 1.25) == ("6 of 9 calls, 2 running, 2 failed, 1 crashed, 1.2 s")
-    assert _text.progress_view(summary, 13.0, 1.0, 12) == [
-        "6 of 9 call…",
-        "  a long ke…",
-        "  b 1.0 s",
-    ]
     summary.failures.append(Failure("k", State.FAILED, "ValueError: x"))
     assert _text.summary_lines("f", summary, 2.0, "failed") == [
         "flow f: failed in 2.00 s",
@@ -236,6 +195,57 @@ def test_the_words() -> None:
     assert _text.summary_lines("f", Summary(), 0, "completed")[1] == "calls: none"
 
 
+def test_ctrl_c_as_soon_as_anything_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The summary comes, though the flow has not begun."""
+
+    def start(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("creche.instruments._progress.Progress.start", start)
+    program = tmp_path / "program.py"
+    program.write_text("from creche import flow\n@flow\ndef never(): raise AssertionError\n")
+    assert main(["run", str(program)]) == 130
+    said = capsys.readouterr().err
+    assert "flow never: interrupted in" in said
+    assert "calls: none" in said
+
+
+def test_what_was_left_behind() -> None:
+    """Counts, and is named; not for ever."""
+    summary = Summary()
+    for number in range(7):
+        summary.call_started(CallEvent(number, 1.0, State.RUNNING))
+    assert _text.summary_lines("f", summary, 2.0, "interrupted") == [
+        "flow f: interrupted in 2.00 s",
+        "calls: 7 RUNNING",
+        "left behind: 0, 1, 2, 3, 4 and 2 more",
+    ]
+    for number in range(2, 7):
+        summary.call_finished(CallEvent(number, 2.0, State.COMPLETED))
+    assert _text.summary_lines("f", summary, 2.0, "interrupted")[1:3] == [
+        "calls: 5 COMPLETED, 2 RUNNING",
+        "left behind: 0, 1",
+    ]
+
+
+@pytest.mark.parametrize("is_waiting", [False, True])
+def test_how_long_attempts_took(*, is_waiting: bool) -> None:
+    """Together, without the waits between them; also of a call that is cancelled in one."""
+    summary = Summary()
+    for time in (1.0, 11.0):
+        summary.call_started(CallEvent("k", time, State.RUNNING))
+        summary.call_retrying(CallEvent("k", time + 2.0, State.RUNNING))
+    if not is_waiting:
+        summary.call_started(CallEvent("k", 21.0, State.RUNNING))
+    summary.call_finished(CallEvent("k", 24.0, State.CANCELLED))
+    assert summary.slowest == [("k", 4.0 if is_waiting else 7.0)]
+    summary.call_started(CallEvent("k", 30.0, State.RUNNING))
+    summary.call_finished(CallEvent("k", 31.0, State.COMPLETED))
+    assert summary.slowest[1] == ("k", 1.0)
+
+
 def test_a_traceback_that_refers_to_itself() -> None:
     """Groups, causes and contexts are followed, each once."""
     try:
@@ -244,7 +254,7 @@ def test_a_traceback_that_refers_to_itself() -> None:
         except ValueError as exc:
             raise ExceptionGroup("outer", [exc, KeyError("k")]) from exc
     except ExceptionGroup as group:
-        text = _text.users_traceback(group)
+        text = users_traceback(group)
     assert "inner" in text
     assert "KeyError" in text
 
@@ -265,6 +275,6 @@ def test_a_traceback_that_leads_back_to_itself() -> None:
     one, other = KeyError("one"), LookupError("other")
     one.__context__, other.__context__ = other, one
     group = ExceptionGroup("both", [one, one])
-    text = _text.users_traceback(group)
+    text = users_traceback(group)
     assert "KeyError: 'one'" in text
     assert "LookupError: other" in text

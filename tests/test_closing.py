@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator
+from functools import partial
 from typing import Any
 
 import anyio
@@ -77,7 +78,7 @@ async def test_a_failed_call_stops_nobody(runner: ConcurrentTaskRunner) -> None:
         runner.submit_nowait(1, fail)
         other = runner.submit_nowait(2, give, 2)
         outcome = await runner.wait(1)
-    assert isinstance(outcome.error, ValueError)  # type: ignore[attr-defined]
+    assert isinstance(outcome.error, ValueError)  # type: ignore[attr-defined]  # it has failed
     assert other.result() == 2
 
 
@@ -133,6 +134,34 @@ async def test_the_group_holds_the_bodys_own_failure_once() -> None:
             finally:
                 raise LookupError
     assert [type(error) for error in caught.value.exceptions] == [ValueError, LookupError]
+
+
+async def test_nothing_is_taken_while_a_run_is_halted(runner: ConcurrentTaskRunner) -> None:
+    """A call that is being cancelled submits and reserves in vain; nothing of that is on the board."""
+    refused: list[str] = []
+
+    async def cleans_up() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            attempts: list[Any] = [
+                partial(runner.submit_nowait, "plain", give),
+                partial(runner.submit_nowait, "wishful", give, priority=1),
+                partial(runner.reserve, "reserved"),
+            ]
+            for try_it in attempts:
+                with pytest.raises(RunnerClosed, match=r"is closing \(the body of the runner raised"):
+                    try_it()
+                refused.append("yes")
+
+    with anyio.CancelScope(deadline=anyio.current_time() + 5) as scope, pytest.raises(LookupError):
+        async with runner.start():
+            runner.submit_nowait("k", cleans_up)
+            await settle_down()
+            raise LookupError
+    assert not scope.cancel_called
+    assert len(refused) == 3
+    assert list(runner.slots) == ["k"]
 
 
 async def test_calls_may_submit_during_a_normal_exit(runner: ConcurrentTaskRunner) -> None:

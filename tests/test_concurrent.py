@@ -78,7 +78,7 @@ async def test_a_carrier_carries_nothing_over() -> None:
 
     async def look() -> tuple[bool, float]:
         try:
-            cancelling = asyncio.current_task().cancelling()  # type: ignore[union-attr]
+            cancelling = asyncio.current_task().cancelling()  # type: ignore[union-attr]  # there is one
         except RuntimeError:
             cancelling = 0
         with anyio.move_on_after(0.01) as scope:
@@ -163,7 +163,7 @@ async def test_each_call_has_a_task_of_its_own_on_asyncio(anyio_backend_name: st
     tasks: list[asyncio.Task[Any]] = []
 
     async def note() -> None:
-        tasks.append(asyncio.current_task())  # type: ignore[arg-type]
+        tasks.append(asyncio.current_task())  # type: ignore[arg-type]  # in a task there is one
 
     async with runner.start():
         for n in range(5):
@@ -200,8 +200,11 @@ async def test_submitting_from_a_callback_of_asyncio(anyio_backend_name: str) ->
 
 def test_asyncio_without_sniffio(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trio brings it along, and may not for ever; a call whose submitter runs in a task needs none."""
+    primitives = importlib.import_module("creche._backends._primitives")
+    monkeypatch.setattr(primitives, "_LIBRARY", None)
     backend = importlib.import_module("creche._backends._asyncio")
-    monkeypatch.setattr(backend, "_LIBRARY", None)
+    public = backend.BACKEND._replace(**primitives.PUBLIC._asdict())
+    monkeypatch.setattr(backend, "BACKEND", public)
     monkeypatch.setattr(backend, "KNOWN", False)
 
     async def main() -> Any:
@@ -231,3 +234,12 @@ async def test_one_error_of_several_calls() -> None:
                 runner.submit_nowait("a", fail, error)
         assert caught.value.exceptions == (error,)
         assert error.__notes__ == ["in call 'a'", "in call 'b'"]
+
+
+async def test_a_wait_after_the_run() -> None:
+    """A slot that has settled is read then, too, on whatever loop."""
+    runner = ConcurrentTaskRunner()
+    async with runner.start():
+        slot = runner.submit_nowait("k", give)
+    assert slot.home.is_cancel_due()  # as far as is known: a wait asks the loop that runs then
+    assert (await runner.wait(slot)).unwrap() == await slot == 1

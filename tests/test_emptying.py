@@ -39,9 +39,9 @@ async def test_cancel_matching(runner: ConcurrentTaskRunner) -> None:
         assert await runner.submit_nowait("still open", give, 1) == 1
         assert runner.cancel_all() == []
         with pytest.raises(TypeError, match="a function of a slot"):
-            runner.cancel_matching("a")  # type: ignore[arg-type]
+            runner.cancel_matching("a")  # type: ignore[arg-type]  # wrong on purpose
         with pytest.raises(TypeError, match="reason"):
-            runner.cancel_all(reason=3)  # type: ignore[arg-type]
+            runner.cancel_all(reason=3)  # type: ignore[arg-type]  # wrong on purpose
 
 
 @pytest.mark.parametrize("kind", [ConcurrentTaskRunner, SequentialTaskRunner])

@@ -137,11 +137,11 @@ async def test_before_and_after_the_run() -> None:
     async with runner.start():
         executor: Any = runner.as_executor()
         with pytest.raises(TypeError, match="name must be a string"):
-            runner.as_executor(name=1)  # type: ignore[arg-type]  # pyright: ignore
+            runner.as_executor(name=1)  # type: ignore[arg-type]  # pyright: ignore  # wrong on purpose
         with pytest.raises(TypeError, match="callable"):
-            executor.submit(5)  # pyright: ignore
+            executor.submit(5)  # pyright: ignore  # wrong on purpose
         with pytest.raises(TypeError, match="positional"):
-            executor.submit(fn=give)  # pyright: ignore
+            executor.submit(fn=give)  # pyright: ignore  # wrong on purpose
     with pytest.raises(RunnerClosed):
         runner.as_executor()
 

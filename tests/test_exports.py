@@ -14,8 +14,9 @@ import pytest
 
 import creche
 import creche.instruments
+import creche.testing
 
-PUBLIC = ["creche", "creche.instruments"]
+PUBLIC = ["creche", "creche.instruments", "creche.testing"]
 NAMES = [(package, name) for package in PUBLIC for name in importlib.import_module(package).__all__]
 
 # No class and no function, and so without a `__module__` or a docstring of their own.
@@ -123,3 +124,10 @@ def test_the_reference_has_every_name() -> None:
     page = (Path(__file__).parent.parent / "docs" / "reference" / "api.md").read_text("utf-8")
     missing = [name for _, name in NAMES if name not in page]
     assert missing == []
+
+
+def test_what_is_there() -> None:
+    """All names are listed before any was asked for; another one is refused as by any module."""
+    assert set(creche.__all__) <= set(dir(creche))
+    with pytest.raises(AttributeError, match="module 'creche' has no attribute 'nope'"):
+        creche.nope  # noqa: B018 - wrong on purpose

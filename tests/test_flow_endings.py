@@ -6,7 +6,6 @@ import asyncio
 import signal
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -23,28 +22,7 @@ from creche import (
 )
 from creche.flows._flow_run import CURRENT
 from creche.instruments import CallEvent, Instrument
-
-ON_BOTH = pytest.mark.parametrize("backend", ["trio", "asyncio"])
-
-
-def run(backend: str, fn: Callable[..., Any], *args: Any) -> Any:
-    return anyio.run(fn, *args, backend=backend)
-
-
-@task
-def add(a: int, b: int) -> int:
-    return a + b
-
-
-@task
-async def add_async(a: int, b: int) -> int:
-    await anyio.lowlevel.checkpoint()
-    return a + b
-
-
-@task
-def fail(*_: Any) -> int:
-    raise LookupError("task")
+from flowing import ON_BOTH, add, add_later, fail, run
 
 
 @ON_BOTH
@@ -244,12 +222,12 @@ def test_a_long_chain_of_tasks(backend: Any) -> None:
     def chained(first: Any, length: int) -> list[Any]:
         slots = [first.submit(1, 0)]
         for _ in range(length):
-            slots.append(add_async.submit(slots[-1], 1))
+            slots.append(add_later.submit(slots[-1], 1))
         with suppress(Exception):
             slots[-1].result()
         return slots
 
-    slots = chained(add_async, 1000)
+    slots = chained(add_later, 1000)
     assert slots[-1].result() == 1001
     slots = chained(fail, 1000)
     assert {slot.origin for slot in slots[1:]} == {"upstream"}
@@ -316,7 +294,7 @@ def test_a_dependent_task_that_was_cancelled_by_itself(backend: Any) -> None:
 
     @flow(backend=backend)
     async def main() -> list[Any]:
-        the_run: Any = CURRENT.get()._run  # type: ignore
+        the_run: Any = CURRENT.get().run  # type: ignore  # it is within a flow
         good, bad, worse, off = (slow.submit(None), slow.submit(MuteError()), slow.submit(MuteError()),
                                  slow.submit(None))  # fmt: skip
         slots = [add.submit(good, 1), add.submit(bad, worse), add.submit(off, 1)]
@@ -384,7 +362,7 @@ def test_a_flow_inside_that_raises_while_a_slot_from_outside_is_open(backend: An
 
     @flow
     async def raising(slot: Any) -> None:
-        given.append(add_async.submit(slot, 1))
+        given.append(add_later.submit(slot, 1))
         raise LookupError
 
     @flow

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import anyio
 import pytest
 
 from creche import (
@@ -23,29 +21,7 @@ from creche import (
     task,
 )
 from creche.instruments import Summary
-
-ON_BOTH = pytest.mark.parametrize("backend", ["trio", "asyncio"])
-UNDER_BOTH = pytest.mark.parametrize("runner", [ConcurrentTaskRunner, SequentialTaskRunner])
-
-
-def run(backend: str, fn: Callable[..., Any], *args: Any) -> Any:
-    return anyio.run(fn, *args, backend=backend)
-
-
-@task
-def add(a: int, b: int) -> int:
-    return a + b
-
-
-@task
-async def add_async(a: int, b: int) -> int:
-    await anyio.lowlevel.checkpoint()
-    return a + b
-
-
-@task
-def fail(*_: Any) -> int:
-    raise LookupError("task")
+from flowing import ON_BOTH, UNDER_BOTH, add, add_later, fail, run
 
 
 class Pair(NamedTuple):
@@ -57,15 +33,15 @@ def test_the_program_of_the_ancestors_documentation(capsys: pytest.CaptureFixtur
     """It runs unchanged but for its imports, and prints what it promises, under either runner."""
 
     @task
-    def say_hello(name):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-        print(f"hello {name}")  # noqa: T201
+    def say_hello(name):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - as in Prefect's own tutorial
+        print(f"hello {name}")  # noqa: T201 - what the program says
 
     @task
-    def say_goodbye(name):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-        print(f"goodbye {name}")  # noqa: T201
+    def say_goodbye(name):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - as in Prefect's own tutorial
+        print(f"goodbye {name}")  # noqa: T201 - what the program says
 
     @flow(task_runner=SequentialTaskRunner())
-    def greetings(names):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def greetings(names):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - as in Prefect's own tutorial
         for name in names:
             say_hello(name)
             say_goodbye(name)
@@ -88,10 +64,10 @@ def test_a_sync_flow(backend: Any, runner: Any) -> None:
     def sums() -> list[int]:
         assert threading.current_thread() is threading.main_thread()
         first = add.submit(1, 2)
-        second = add_async.submit(first, b=3)
+        second = add_later.submit(first, b=3)
         nested = add_all.submit({"a": [first, (second, Pair(4, second))]}, plain=[5])
         results = [first.result(), second.result(), nested.result()]
-        results += [add(1, second), add_async(first, first)]  # type: ignore[arg-type,list-item]  # slots for values
+        results += [add(1, second), add_later(first, first)]  # type: ignore[arg-type,list-item]  # slots for values
         results += [slot.result() for slot in add.map([1, 2], [first, 3])]
         return results
 
@@ -112,7 +88,7 @@ def test_an_async_flow(backend: str, runner: Any) -> None:
     @flow(task_runner=runner)
     async def sums(n: int) -> list[int]:
         first = add.submit(n, 2)
-        second = add_async.submit(first, 3)
+        second = add_later.submit(first, 3)
         thread = threading.get_ident()
 
         @task
@@ -121,7 +97,7 @@ def test_an_async_flow(backend: str, runner: Any) -> None:
 
         assert where() is True
         assert await where.submit() is False
-        return [await second, await first, await add_async(first, 1), add(first, 1)]  # type: ignore[arg-type]
+        return [await second, await first, await add_later(first, 1), add(first, 1)]  # type: ignore[arg-type]  # a task takes a slot for a value
 
     assert run(backend, sums, 1) == [6, 3, 4, 4]
 
@@ -140,11 +116,11 @@ def test_submit_under_a_sequential_runner_is_final(runner: Any) -> None:
 def test_outside_a_flow_a_task_is_its_function() -> None:
     """Calling it just runs it; submitting it says what is missing."""
     assert add(1, 2) == 3
-    assert asyncio.run(add_async(1, 2)) == 3
+    assert asyncio.run(add_later(1, 2)) == 3
     assert add.fn(1, 2) == 3
     for verb in (add.submit, add.map):
         with pytest.raises(RuntimeError, match="needs a flow"):
-            verb(1)  # type: ignore[arg-type]
+            verb(1)
     assert (add.name, vars(add)["__name__"], repr(add)) == ("add", "add", "<creche.Task 'add'>")
 
 
@@ -181,7 +157,7 @@ def test_a_failed_dependency(backend: Any) -> None:
         with pytest.raises(CallCancelled, match=r"'fail\[0\]'.*LookupError: task"):
             two.result()
         with pytest.raises(LookupError):
-            note(bad)  # type: ignore[arg-type]
+            note(bad)  # type: ignore[arg-type]  # a task takes a slot for a value
         assert fine.result() == 2
         return [bad, one, two]
 
@@ -216,7 +192,7 @@ def test_mapping(backend: Any) -> None:
         with pytest.raises(ValueError, match="equal length, not of 1, 2 items"):
             add.map([1], [1, 2])
         with pytest.raises(TypeError, match="needs iterables, not 5"):
-            add.map(5)  # type: ignore[arg-type]
+            add.map(5)
         with pytest.raises(TypeError, match="got none"):
             add.map()
         return [slot.result() for slot in add.map(numbers.submit(), iter([10, 20, 30]))]
@@ -250,11 +226,11 @@ def test_a_flow_in_a_flow(backend: Any) -> None:
 
     @flow
     async def inner_async(n: int) -> int:
-        return await add_async(n, 1)
+        return await add_later(n, 1)
 
     @flow
     async def outer_async() -> list[int]:
-        return [add(1, 1), await inner_async(2), await add_async(2, 2)]
+        return [add(1, 1), await inner_async(2), await add_later(2, 2)]
 
     assert run(backend, outer_async) == [2, 3, 4]
 

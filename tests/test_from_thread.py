@@ -126,11 +126,11 @@ async def test_what_is_wrong(make: Any) -> None:
         with pytest.raises(ValueError, match="timeout"):
             portal.wait("taken", timeout=-1)
         with pytest.raises(TypeError, match="timeout"):
-            portal.result("taken", timeout="1")  # pyright: ignore
+            portal.result("taken", timeout="1")  # pyright: ignore  # wrong on purpose
         with pytest.raises(TypeError, match="reason"):
-            portal.cancel("taken", reason=1)  # pyright: ignore
+            portal.cancel("taken", reason=1)  # pyright: ignore  # wrong on purpose
         with pytest.raises(TypeError, match="unexpected keyword"):
-            portal.submit("k", give, colour="red")  # pyright: ignore
+            portal.submit("k", give, colour="red")  # pyright: ignore  # wrong on purpose
 
     async with make().start() as runner:
         await runner.submit("taken", give)

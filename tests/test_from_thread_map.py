@@ -215,12 +215,17 @@ async def test_what_is_wished_of_each_call() -> None:
     """As of the runner's own map."""
     runner = ConcurrentTaskRunner(limits={"db": 2})
     inside = most = 0
+    two = anyio.Event()
 
     async def count(n: int) -> int:
         nonlocal inside, most
         inside += 1
         most = max(most, inside)
-        await anyio.sleep(0.001)
+        if inside == 2:
+            two.set()
+        with anyio.move_on_after(10):
+            await two.wait()
+        await anyio.sleep(0.001)  # a third would come now
         inside -= 1
         return n
 

@@ -189,5 +189,5 @@ async def test_a_race_that_nobody_wins(runner: ConcurrentTaskRunner) -> None:
         with pytest.raises(ValueError, match="at least one call"):
             await runner.race()
         with pytest.raises(TypeError):
-            await runner.race(forever, 3)  # type: ignore
+            await runner.race(forever, 3)  # type: ignore  # wrong on purpose
         assert dict(runner.slots) == {}

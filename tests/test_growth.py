@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import anyio
 import pytest
 import trio
 import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
+from calls import Gate, settle_down
 from creche import ConcurrentTaskRunner, State
 from creche._growth import BASE, Growth
 
@@ -208,3 +210,36 @@ async def test_a_scope_that_a_call_leaves_open_ends_with_it() -> None:
         with pytest.raises(RuntimeError, match=r"[Cc]ancel scope"):
             await bad
         assert await good == 3
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("others", [BASE, 3 * BASE])
+async def test_nobody_looks_for_more_to_start_while_calls_wait_for_a_limit(others: int) -> None:
+    """They start when it is free; a run that looked in each pass would keep the processor busy."""
+    runner = ConcurrentTaskRunner(limits={"one": 1})
+    gate = Gate()
+    passes: list[None] = []
+
+    async with runner.start():
+        run = runner._run
+        assert run is not None
+        backend = run.carriers._backend
+
+        async def counting() -> None:
+            passes.append(None)
+            if len(passes) > 1000:
+                await anyio.sleep_forever()  # else `settle_down` would never see the run at rest
+            await backend.shielded_checkpoint()
+
+        run.carriers._backend = backend._replace(shielded_checkpoint=counting)
+        for n in range(others):
+            runner.submit_nowait(n, gate)
+        for name in "abc":
+            runner.submit_nowait(name, gate, limits=["one"])
+        await settle_down()
+        assert gate.begun == others + 1
+        del passes[:]
+        await settle_down()
+        assert passes == []
+        gate.open.set()
+    assert runner.statistics().completed == others + 3

@@ -16,7 +16,7 @@ import anyio.from_thread
 import anyio.to_thread
 import pytest
 
-from calls import fail, forever, give, swallow
+from calls import Gate, fail, forever, give, start_in, swallow
 from creche import ConcurrentTaskRunner, SequentialTaskRunner, State
 from creche.instruments import CallEvent, Instrument
 
@@ -197,3 +197,60 @@ async def test_ctrl_c_in_the_body_of_a_runner_that_cancels() -> None:
             await runner.submit("k", fail)
             raise KeyboardInterrupt
     assert sys.exc_info() == (None, None, None)
+
+
+async def test_the_exit_waits_for_them(runner: SequentialTaskRunner) -> None:
+    """A call in the task of somebody else is one of the run's."""
+    gate = Gate()
+
+    async def open_late() -> None:
+        await anyio.sleep(0.05)
+        assert gate.inside == 1
+        gate.open.set()
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            async with runner.start():
+                await start_in(group, runner.submit, "k", gate, 3)
+                group.start_soon(open_late)
+            assert gate.inside == 0
+            assert runner.slots["k"].result() == 3
+
+
+async def test_the_exit_waits_for_those_that_come_late(runner: SequentialTaskRunner) -> None:
+    """For as long as a call of its own goes on the runner takes more: also from other tasks."""
+    queued, guest = Gate(), Gate()
+
+    async def submit_late() -> None:
+        await anyio.sleep(0.05)
+        await start_in(group, runner.submit, "guest", guest, 3)
+        queued.open.set()
+        await anyio.sleep(0.05)
+        assert runner.slots["queued"].done
+        guest.open.set()
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            async with runner.start():
+                runner.submit_nowait("queued", queued)
+                group.start_soon(submit_late)
+            assert (queued.inside, guest.inside) == (0, 0)
+            assert runner.slots["guest"].result() == 3
+
+
+async def test_a_halt_reaches_them(runner: SequentialTaskRunner) -> None:
+    """The body raises: what others carry out for the runner is cancelled, too; they are not."""
+    through: list[State] = []
+
+    async def submit() -> None:
+        through.append((await runner.submit("k", forever)).state)
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            with pytest.raises(LookupError):
+                async with runner.start():
+                    await start_in(group, submit)
+                    raise LookupError
+            slot = runner.slots["k"]
+            assert (slot.state, slot.origin) == (State.CANCELLED, "closed")
+    assert through == [State.CANCELLED]

@@ -114,7 +114,7 @@ async def test_one_that_raises_is_taken_off(caplog: pytest.LogCaptureFixture) ->
             raise AssertionError
 
     recorder = Recorder()
-    runner = ConcurrentTaskRunner(instruments=[Broken(), recorder])  # type: ignore[list-item]
+    runner = ConcurrentTaskRunner(instruments=[Broken(), recorder])  # type: ignore[list-item]  # it hears some events only
     with caplog.at_level(logging.ERROR, "creche"):
         async with runner.start():
             assert await runner.submit_nowait(1, give, 1) == 1
@@ -126,8 +126,8 @@ async def test_one_that_raises_is_taken_off(caplog: pytest.LogCaptureFixture) ->
 
 async def test_without_one_no_event_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
     """None attached costs nothing."""
-    monkeypatch.setattr("creche._board.CallEvent", None)
-    monkeypatch.setattr("creche._hosting.RunnerEvent", None)
+    monkeypatch.setattr("creche._telling.CallEvent", None)
+    monkeypatch.setattr("creche._opening.RunnerEvent", None)
     runner = ConcurrentTaskRunner()
     async with runner.start():
         assert await runner.submit_nowait(1, give, 1) == 1
@@ -139,7 +139,7 @@ async def test_the_summary() -> None:
     runner = ConcurrentTaskRunner(instruments=[summary])
     async with runner.start():
         for n in (3, 1, 2):
-            runner.submit_nowait(n, anyio.sleep, n / 100)
+            runner.submit_nowait(n, anyio.sleep, n / 5)  # far apart: a busy machine may stall
         runner.submit_nowait("bad", fail, ValueError("two\nlines"))
         runner.submit_nowait("worse", fail, ValueError())
         runner.cancel(runner.submit_nowait("off", forever))
@@ -147,7 +147,7 @@ async def test_the_summary() -> None:
         assert summary.submitted == 6
         assert set(summary.running) <= {1, 2, 3, "worse"}
     assert [key for key, _ in summary.slowest] == [3, 2]
-    assert summary.slowest[0][1] >= 0.029  # a clock of the loop may run a tick behind
+    assert summary.slowest[0][1] >= 0.59  # a clock of the loop may run a tick behind
     assert summary.settled == 6
     assert summary.counts[State.FAILED] == 2
     assert len(summary.failures) == 1
@@ -165,7 +165,7 @@ class Leaving(Instrument):
         raise SystemExit(3)
 
 
-@pytest.mark.parametrize("name", EVENT_NAMES)
+@pytest.mark.parametrize("name", [name for name in EVENT_NAMES if name != "call_retrying"])
 @pytest.mark.parametrize("kind", [ConcurrentTaskRunner, SequentialTaskRunner])
 async def test_one_that_exits(name: str, kind: Callable[..., Any]) -> None:
     """What it raises that is no `Exception` comes out of `start()`; no slot is left open."""
@@ -210,3 +210,155 @@ async def test_a_cause_is_told_before_what_follows() -> None:
     assert [key for key in finished if key in "abcd"] == list("abcd")
     assert finished.index("z") < finished.index("after z")
     assert finished.index("held") < finished.index("after held")
+
+
+@pytest.mark.anyio
+async def test_what_is_inherited_hears_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No event is built for the methods of an instrument that do nothing."""
+
+    class Ends(Instrument):
+        def call_finished(self, event: CallEvent) -> None:
+            super().call_finished(event)
+
+    built: list[State] = []
+
+    def counting(kind: type[CallEvent], fields: tuple[Any, ...]) -> CallEvent:
+        built.append(fields[2])
+        return tuple.__new__(kind, fields)
+
+    monkeypatch.setattr("creche._telling._new", counting)
+    async with ConcurrentTaskRunner(instruments=[Ends(), Instrument()]).start() as runner:
+        await runner.submit_nowait("a", give, 1)
+    assert built == [State.COMPLETED]
+
+
+async def test_a_failure_that_cannot_say_what_it_is() -> None:
+    """The summary goes on."""
+
+    class MuteError(Exception):
+        def __str__(self) -> str:
+            raise ZeroDivisionError
+
+    summary = Summary()
+    async with ConcurrentTaskRunner(instruments=[summary]).start() as runner:
+        await runner.wait(runner.submit_nowait("a", fail, MuteError()))
+        await runner.submit_nowait("b", give, 1)
+    assert [one.reason for one in summary.failures] == ["MuteError: its message cannot be shown"]
+    assert summary.settled == 2
+
+
+async def test_only_what_is_heard_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events that nobody listens to cost nothing."""
+
+    class Ends:
+        def __init__(self) -> None:
+            self.heard: list[Any] = []
+
+        def call_finished(self, event: CallEvent) -> None:
+            self.heard.append(event)
+
+    built: list[State] = []
+
+    def counting(kind: type[CallEvent], fields: tuple[Any, ...]) -> CallEvent:
+        built.append(fields[2])
+        return tuple.__new__(kind, fields)
+
+    monkeypatch.setattr("creche._telling._new", counting)
+    ends = Ends()
+    async with ConcurrentTaskRunner(instruments=[ends]).start() as runner:  # type: ignore[list-item]  # it hears some events only
+        await runner.submit_nowait("a", give, 1)
+    assert built == [State.COMPLETED]
+    assert [event.key for event in ends.heard] == ["a"]
+
+
+async def test_one_that_submits_what_comes_first() -> None:
+    """Of two that wait for one place the one with the higher priority has it, whoever came first."""
+    order: list[str] = []
+
+    class Urgent(Instrument):
+        def call_submitted(self, event: CallEvent) -> None:
+            if event.key == "plain":
+                runner.submit_nowait("urgent", note, "urgent", priority=1)
+
+    async def note(key: str) -> None:
+        order.append(key)
+
+    runner = ConcurrentTaskRunner(max_workers=1, instruments=[Urgent()])
+    async with runner.start():
+        runner.submit_nowait("plain", note, "plain")
+    assert order == ["urgent", "plain"]
+
+
+@pytest.mark.parametrize("retain", [True, False])
+async def test_one_that_ends_the_run_at_the_end_of_a_call(retain: bool) -> None:
+    """The next call of the same carrier does not begin."""
+    begun: list[int] = []
+
+    class Ends(Instrument):
+        def call_finished(self, event: CallEvent) -> None:
+            scope.cancel()
+
+    async def note(n: int) -> None:
+        begun.append(n)
+
+    scope = anyio.CancelScope()
+    runner = ConcurrentTaskRunner(max_workers=1, instruments=[Ends()], retain=retain)
+    with scope:
+        async with runner.start():
+            slots = [runner.submit_nowait(n, note, n) for n in range(3)]
+    assert begun == [0]
+    assert [slot.state for slot in slots] == [State.COMPLETED, State.CANCELLED, State.CANCELLED]
+    assert [slot.origin for slot in slots] == [None, "closed", "closed"]
+
+
+async def test_one_that_drops_the_next_call_at_the_end_of_one() -> None:
+    """One that is dropped never begins, and the one behind it does."""
+    recorder = Recorder()
+
+    class Drops(Instrument):
+        def call_finished(self, event: CallEvent) -> None:
+            if event.key == 0:
+                runner.cancel(1, "not wanted")
+
+    runner = ConcurrentTaskRunner(max_workers=1, instruments=[Drops(), recorder])
+    async with runner.start():
+        for n in range(3):
+            runner.submit_nowait(n, give, n)
+    assert recorder.of(1) == [WHOLE[0], ("finished", State.CANCELLED)]
+    assert recorder.of(2) == [*WHOLE, ("finished", State.COMPLETED)]
+
+
+async def test_each_run_of_a_replaced_call_is_told_of_by_itself() -> None:
+    """While the first of two under one key unwinds, it is kept aside; each has its own number."""
+    recorder = Recorder()
+    runner = ConcurrentTaskRunner(instruments=[recorder])
+
+    async def keeps_on() -> str:
+        with anyio.CancelScope(shield=True):
+            await anyio.sleep(1)
+        return "kept"
+
+    async with runner.start():
+        first = runner.submit_nowait("a", keeps_on)
+        await settle_down()
+        second = runner.submit_nowait("a", give, "second", on_collision="replace")
+        await runner.wait_all()
+    assert (await first, await second) == ("kept", "second")
+    numbers = [event.call for name, event in recorder.heard if name == "finished"]
+    assert len(set(numbers)) == 2
+
+
+async def test_one_that_submits_again_at_the_end_of_a_call() -> None:
+    """Its key is free by then, where settled slots do not stay."""
+    ends: list[int] = []
+
+    class Again(Instrument):
+        def call_finished(self, event: CallEvent) -> None:
+            ends.append(event.call)
+            if len(ends) < 3:
+                runner.submit_nowait(event.key, give, 1)
+
+    runner = ConcurrentTaskRunner(retain=False, instruments=[Again()])
+    async with runner.start():
+        runner.submit_nowait("a", give, 1)
+    assert ends == [1, 2, 3]

@@ -1,8 +1,8 @@
 """Ctrl-C at every line of creche's own: whatever it hits, nothing is lost, torn, or waited for in vain.
 
-Each program is run once to see which lines it comes to, and then once more for each of these, with
-Ctrl-C just there. All its calls end by themselves, within seconds; the grace is so long that sitting it
-out shows.
+Each program is run once to see which lines it comes to, and then once more for each of these, or for
+each fourth of them unless pytest is given ``--every-point``, with Ctrl-C just there. All its calls end
+by themselves, within seconds; the grace is so long that sitting it out shows.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ import trio
 import trio.testing
 
 from conftest import VirtualTimeLoop
-from creche import ConcurrentTaskRunner, Rate, SequentialTaskRunner, State
+from creche import ConcurrentTaskRunner, Rate, Retry, SequentialTaskRunner, State
 from creche._base import _OPEN
 from creche._capture import leaves
 from creche._carrier import CARRIED
 from interrupting import Book, Line, Presser
+
+pytestmark = pytest.mark.slow
 
 GRACE = 10_000
 
@@ -105,6 +107,7 @@ async def together(book: Book) -> None:
         async with runner.as_completed([0, 1]) as slots:
             async for slot in slots:
                 slot.result()
+        await runner.wait_all([0, 1, 2])
         await runner.drain(0.5)
 
 
@@ -151,6 +154,34 @@ async def threads(book: Book) -> None:
         runner.submit_nowait("plain", len, "plain")
         runner.submit_nowait("awaited", returns_work)
         await runner.result("plain")
+
+
+async def attempts(book: Book) -> None:
+    """Calls that are tried again, with a limit and without, in the queue and in a submit."""
+    runner = book.open(ConcurrentTaskRunner(1, grace=GRACE, limits={"db": 1}))
+    host = book.open(SequentialTaskRunner())
+    policy = Retry(2, delay=1, factor=1, jitter="none", on=lambda error: bool(error.args))
+
+    def fails(key: str, failures: int) -> Callable[[], Awaitable[int]]:
+        tries = iter(range(10))
+
+        async def call() -> int:
+            tried = next(tries)
+            await book.work((key, tried), 0.5)
+            if tried < failures:
+                raise KeyError(tried)
+            return tried
+
+        return call
+
+    async with host.start(), runner.start():
+        runner.submit_nowait("limited", fails("limited", 2), retry=policy, limits=["db"], timeout=3)
+        runner.submit_nowait("other", book.work, "other", limits=["db"])
+        runner.submit_nowait("late", fails("late", 1), retry=policy, timeout=0.2)
+        runner.submit_nowait("cancelled", fails("cancelled", 9), retry=policy, limits=["db"])
+        await host.submit("ours", fails("ours", 1), retry=policy)
+        assert await runner.result("limited") == 2
+        runner.cancel("cancelled")
 
 
 PROGRAMS: list[Program] = [places, admission, together, in_turn, family, threads]
@@ -214,14 +245,12 @@ def check(at: object, presser: Presser, book: Book, came: BaseException | None) 
     assert _OPEN == {}, at
 
 
-def sweep(run: Callable[[Any], None], program: Program, *, every: int, times: int) -> None:
+def sweep(run: Callable[[Any], None], program: Program, *, every: int) -> None:
     """Run a program again and again, with Ctrl-C at another of its lines each time."""
     presser, book, came = run_pressed(run, program, None)
     assert came is None
     check("nowhere", presser, book, came)
-    lines = sorted(
-        (line, n) for line, seen in presser.seen.items() for n in range(1, min(seen, times) + 1)
-    )
+    lines = sorted((line, 1) for line in presser.seen)
     assert len(lines) > 100
     pressed = 0
     with warnings.catch_warnings(record=True) as warned:
@@ -243,16 +272,14 @@ def in_the_same_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trio._core._run._r.random", lambda: 1.0)
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("run", [on_trio, on_asyncio])
-def test_at_some_lines(run: Callable[[Any], None], program: Program) -> None:
-    """A sample of what the next one does."""
-    sweep(run, program, every=7, times=1)
+def test_at_some_lines(run: Callable[[Any], None]) -> None:
+    """A sample of those of a program that takes long."""
+    sweep(run, attempts, every=7)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("run", [on_trio, on_asyncio])
-def test_at_every_line(run: Callable[[Any], None], program: Program) -> None:
-    """The first and the second time that the program comes there."""
-    sweep(run, program, every=1, times=2)
+def test_at_a_line(run: Callable[[Any], None], program: Program, *, every_point: bool) -> None:
+    """When the program comes there first; at each of them only if asked for, which takes minutes."""
+    sweep(run, program, every=1 if every_point else 4)

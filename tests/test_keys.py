@@ -261,7 +261,7 @@ async def test_looking_in(runner: ConcurrentTaskRunner) -> None:
         assert len(bounded) == 5
         assert list(bounded.slots) == [0, 1, 2, "r", "bad"]
         with pytest.raises(TypeError):
-            bounded.slots["x"] = bad  # type: ignore[index]
+            bounded.slots["x"] = bad  # type: ignore[index]  # wrong on purpose
         assert "max_workers=2 started: 2 pending, 2 running, 0 settled" in repr(bounded)
         gate.open.set()
         assert await bad.wait(None)

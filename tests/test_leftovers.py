@@ -39,7 +39,7 @@ def tasks() -> int:
 
 async def all_sorts(runner: ConcurrentTaskRunner) -> None:
     """Whatever leaves something behind while it goes on, cut short by a deadline."""
-    with anyio.move_on_after(0.05) as scope:
+    with anyio.move_on_after(0.2) as scope:
         async with runner.start():
             for n in range(20):
                 runner.submit_nowait(n, forever)
@@ -59,14 +59,18 @@ def test_nothing_is_left_on_the_loop(run: Callable[[Any], None]) -> None:
     """Tasks, threads, callbacks and timers are counted before and after, on the plain loops."""
 
     async def main() -> None:
-        # The loop's own idle worker thread is there from now on, and is no leftover of ours.
+        # The loop keeps idle worker threads for the next call, ours or another's.
         await anyio.to_thread.run_sync(len, "warm up")
+        await all_sorts(ConcurrentTaskRunner())
+        await anyio.lowlevel.checkpoint()
         gc.collect()
         before = (tasks(), threading.active_count(), handles())
         runner = ConcurrentTaskRunner(max_workers=30)
         await all_sorts(runner)
         await anyio.lowlevel.checkpoint()
-        assert (tasks(), threading.active_count(), handles()) == before
+        after = (tasks(), threading.active_count(), handles())
+        assert after[::2] == before[::2]
+        assert after[1] <= before[1]  # one that was idle may have ended by itself
         assert all(slot.done for slot in runner.slots.values())
         assert len(runner) == 0
         numbers = runner.statistics()
@@ -80,7 +84,7 @@ def test_nothing_is_left_on_the_loop(run: Callable[[Any], None]) -> None:
 async def test_no_waiter_is_left_in_a_settled_slot() -> None:
     """Whoever waited was woken, or had left; a settled slot holds nobody."""
     runner = ConcurrentTaskRunner()
-    with anyio.move_on_after(0.05):
+    with anyio.move_on_after(0.2):
         async with runner.start(), anyio.create_task_group() as group:
             for n in range(3):
                 runner.submit_nowait(n, forever)
@@ -267,7 +271,7 @@ async def test_sequential_submits_of_another_task_when_the_exit_is_cancelled() -
         await runner.submit("k", gate)
 
     async with anyio.create_task_group() as group:
-        with anyio.move_on_after(0.05) as scope:
+        with anyio.move_on_after(0.2) as scope:
             async with runner.start():
                 group.start_soon(submit)
                 await settle_down()

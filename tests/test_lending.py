@@ -50,6 +50,11 @@ async def by_as_completed(runner: ConcurrentTaskRunner, key: Any) -> Any:
     return values[0]
 
 
+async def by_wait_all(runner: ConcurrentTaskRunner, key: Any) -> Any:
+    outcomes = await runner.wait_all([key, key])
+    return outcomes[0].unwrap()
+
+
 async def by_timed_wait(runner: ConcurrentTaskRunner, key: Any) -> Any:
     outcome = await runner.wait(key, timeout=1000)
     assert isinstance(outcome, Value)
@@ -71,7 +76,7 @@ async def by_a_child(runner: ConcurrentTaskRunner, key: Any) -> Any:
     return got[0]
 
 
-WAYS = [by_wait, by_result, by_await, by_as_completed, by_timed_wait, by_a_child]
+WAYS = [by_wait, by_result, by_await, by_as_completed, by_wait_all, by_timed_wait, by_a_child]
 each_way = pytest.mark.parametrize("wait", WAYS)
 
 

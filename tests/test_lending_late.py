@@ -100,7 +100,7 @@ async def test_a_run_that_is_cut_while_places_are_lent() -> None:
         await runner.wait(runner.submit_nowait(f"inner {n}", forever))
 
     for _ in range(2):
-        with anyio.move_on_after(0.01):
+        with anyio.move_on_after(0.2):
             async with runner.start():
                 for n in range(4):
                     runner.submit_nowait(n, outer, n)

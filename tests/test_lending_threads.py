@@ -9,6 +9,7 @@ import anyio
 import anyio.from_thread
 import anyio.to_thread
 import pytest
+from outcome import Value
 
 from calls import Gate, give, settle_down
 from creche import CallCancelled, ConcurrentTaskRunner, Slot, flow, task
@@ -93,7 +94,7 @@ async def test_waiting_in_a_circle_through_a_thread() -> None:
         async with runner.start():
             runner.submit_nowait("loop", on_loop)
             runner.submit_nowait("thread", in_thread)
-    errors = [str(slot.outcome.error) for slot in runner.slots.values()]  # type: ignore
+    errors = [str(slot.outcome.error) for slot in runner.slots.values()]  # type: ignore  # they have failed
     assert all("waits for itself through" in error for error in errors)
 
 
@@ -193,10 +194,86 @@ async def test_a_thread_that_was_left_to_itself_on_a_loop_that_goes_on() -> None
         reserved = runner.reserve("reserved")
         left = runner.submit_nowait("left", wait_for_reserved)
         await anyio.to_thread.run_sync(waits.wait)
-        runner._run.performer.abandon_threads()  # type: ignore
+        runner._run.performer.abandon_threads()  # type: ignore  # it runs
         runner.cancel("left")
         await runner.wait("left")
         assert left.origin == "cancel"
         runner.cancel("reserved")
         await anyio.to_thread.run_sync(ended.wait)
         assert await runner.map(give, range(3)) == [0, 1, 2]
+
+
+async def test_a_thread_that_waits_for_a_reservation_that_a_halt_gives_up() -> None:
+    """It is told at once: the end of the run waits for the thread."""
+    runner = ConcurrentTaskRunner()
+    begun = threading.Event()
+
+    def wait() -> Any:
+        begun.set()
+        return runner.from_thread.wait("reserved", timeout=5)
+
+    async def run() -> Slot[Any]:
+        async with runner.start():
+            runner.reserve("reserved")
+            slots.append(runner.submit_nowait("k", wait))
+            await anyio.to_thread.run_sync(begun.wait)
+            raise LookupError
+
+    slots: list[Slot[Any]] = []
+    with pytest.raises(LookupError):
+        await run()
+    told = slots[0].result()  # not `None`, which it gives when its time has passed
+    assert isinstance(told.error, CallCancelled)
+    assert told.error.origin == "lost"
+
+
+async def test_a_thread_goes_on_when_its_place_is_back() -> None:
+    """What it waited for has settled, and another call has the place still."""
+    runner, first = ConcurrentTaskRunner(1), Gate()
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        begun.set()
+        runner.from_thread.wait("reserved")
+        goes_on.set()
+
+    with anyio.fail_after(20):
+        async with runner.start():
+            runner.reserve("reserved")
+            runner.submit_nowait("outer", wait)
+            await anyio.to_thread.run_sync(begun.wait)
+            runner.submit_nowait("first", first)
+            while not first.begun:  # noqa: ASYNC110 - in a step of nobody's
+                await anyio.sleep(0.01)
+            runner.cancel("reserved")
+            await anyio.sleep(0.1)
+            assert not goes_on.is_set()
+            first.open.set()
+    assert goes_on.is_set()
+
+
+async def test_a_thread_whose_wait_was_too_long_waits_again() -> None:
+    """It goes on without its place, and has that again after the next wait."""
+    runner = ConcurrentTaskRunner(1)
+    first, last = Gate(), Gate()
+    found: list[Any] = []
+
+    def wait() -> None:
+        found.append(runner.from_thread.wait("first", timeout=0.05))
+        found.append(runner.slots["first"].is_awaited)  # nothing of that wait is left in it
+        found.append(runner.from_thread.wait("first", timeout=10))
+        found.append(threading.Event().wait(0.1))  # for whoever would start now
+        found.append(last.begun)
+
+    with anyio.fail_after(20):
+        async with runner.start():
+            runner.submit_nowait("outer", wait)
+            runner.submit_nowait("first", first, 3)
+            runner.submit_nowait("last", last)
+            while not (found and runner.slots["first"].is_awaited):  # noqa: ASYNC110 - a thread
+                await anyio.sleep(0.01)
+            await anyio.sleep(0.1)
+            first.open.set()
+            await runner.wait("outer")
+            last.open.set()
+    assert found == [None, False, Value(3), False, 0]

@@ -199,13 +199,13 @@ async def test_wrong_arguments(runner: ConcurrentTaskRunner) -> None:
     """They are refused before anything is pulled or submitted, also when there is no item."""
     async with runner.start():
         with pytest.raises(TypeError, match="iterable"):
-            await runner.map(give, 5)  # type: ignore[call-overload]
+            await runner.map(give, 5)  # type: ignore[call-overload]  # wrong on purpose
         with pytest.raises(TypeError, match="callable"):
-            await runner.map("give", [])  # type: ignore[call-overload]
+            await runner.map("give", [])  # type: ignore[call-overload]  # wrong on purpose
         with pytest.raises(TypeError, match="key must be a function"):
-            await runner.map(give, [], key="k")  # type: ignore[call-overload]
+            await runner.map(give, [], key="k")  # type: ignore[call-overload]  # wrong on purpose
         with pytest.raises(TypeError, match="awaitable"):
-            await runner.map(give(1), [])  # type: ignore[call-overload]
+            await runner.map(give(1), [])  # type: ignore[call-overload]  # wrong on purpose
     assert dict(runner.slots) == {}
 
 

@@ -49,6 +49,23 @@ async def test_a_submit_waits_for_room() -> None:
     assert [slot.state for slot in runner.slots.values()] == [State.COMPLETED] * 4
 
 
+async def test_room_that_comes_with_the_cancellation(anyio_backend_name: str) -> None:
+    """A submit that is cancelled in that very step is not let in: the next in turn is."""
+    runner = ConcurrentTaskRunner(1, 1)
+    async with anyio.create_task_group() as group, runner.start():
+        tasks = Submitters(runner, group)
+        await tasks.submit(*"abcd")
+        tasks.scopes["c"].cancel()
+        runner.cancel("b")
+        if anyio_backend_name == "trio":  # asyncio tells a task when it takes its next step
+            assert list(runner.slots) == ["a", "b", "d"]
+        await settle_down()
+        assert list(runner.slots) == ["a", "b", "d"]
+        assert tasks.gates["c"].begun == 0
+        for gate in tasks.gates.values():
+            gate.open.set()
+
+
 async def test_room_for_none_is_a_rendezvous() -> None:
     """With 0, a submit is through when its call starts; without waiting, it must start at once."""
     runner = ConcurrentTaskRunner(1, 0)

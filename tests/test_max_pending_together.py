@@ -190,7 +190,7 @@ async def test_a_race_waits_for_room() -> None:
         ]
         assert await runner.race(*many) == "last"
         with pytest.raises(TypeError):
-            await runner.race(give, None)  # type: ignore[arg-type]  # pyright: ignore
+            await runner.race(give, None)  # type: ignore[arg-type]  # pyright: ignore  # wrong on purpose
         await settle_down()
         closing = runner.submit_nowait("x", forever)
         runner.submit_nowait("y", forever)
@@ -284,7 +284,7 @@ async def _open_later(gate: Gate) -> None:
 async def test_a_sequential_runner_has_none() -> None:
     """A submit is through when its call has ended."""
     with pytest.raises(TypeError, match="max_pending"):
-        SequentialTaskRunner(max_pending=1)  # type: ignore[call-arg]  # pyright: ignore
+        SequentialTaskRunner(max_pending=1)  # type: ignore[call-arg]  # pyright: ignore  # wrong on purpose
 
 
 async def test_settings_travel() -> None:

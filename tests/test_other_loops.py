@@ -11,8 +11,9 @@ import pytest
 import trio
 from outcome import Value
 
-from calls import fail, forever, give, settle_down
-from creche import CallCancelled, ConcurrentTaskRunner, State
+from calls import Gate, fail, forever, give, settle_down
+from creche import CallCancelled, ConcurrentTaskRunner, Slot, State
+from creche._waiting import AsCompleted
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("real_time")]
 
@@ -213,3 +214,32 @@ async def test_a_block_that_is_left_before_the_news(elsewhere: Any) -> None:
         runner.cancel("k")
         await runner.wait("k")
         settled.set()
+
+
+async def test_arrivals_are_noted_on_the_loop_of_the_reader(
+    elsewhere: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever settles a slot says so there, and touches nothing of that loop from here."""
+    threads: list[tuple[int, int]] = []
+    arrive = AsCompleted._arrive
+    gate = Gate()
+
+    def note(self: AsCompleted[Any], slot: Slot[Any]) -> None:
+        threads.append((reader[0], threading.get_ident()))
+        arrive(self, slot)
+
+    monkeypatch.setattr(AsCompleted, "_arrive", note)
+    reader: list[int] = []
+
+    async def there() -> None:
+        reader.append(threading.get_ident())
+        with anyio.fail_after(5):
+            async with runner.as_completed(slots) as arrivals:
+                runner._run.home.hand_over(gate.open.set)  # type: ignore[union-attr]  # there is one
+                assert {slot.key async for slot in arrivals} == {0, 1, 2}
+
+    async with ConcurrentTaskRunner().start() as runner:
+        slots = [runner.submit_nowait(number, gate) for number in range(3)]
+        await settle_down()
+        await elsewhere(there)
+    assert threads == [(reader[0], reader[0])] * 3

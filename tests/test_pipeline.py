@@ -30,6 +30,8 @@ from pipelines import (
 )
 from pipelines import here as here  # a fixture
 
+pytestmark = pytest.mark.slow
+
 PAGE = DOCS / "how-to" / "stop-a-pipeline.md"
 
 

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from outcome import Value
 
 from creche import RunnerClosed
 from creche._portal import Portal
@@ -43,7 +44,7 @@ class Asking:
         self.came: object = None
         self._portal = portal
         self._fn = fn
-        self._thread = threading.Thread(target=self._ask)
+        self._thread = threading.Thread(target=self._ask, daemon=True)
         self._thread.start()
 
     def _ask(self) -> None:
@@ -130,3 +131,16 @@ def test_an_errand_that_is_taken_back() -> None:
     assert second.enroll(lambda: None) is False
     portal.close()
     assert not first.done
+
+
+def test_what_has_begun_is_not_taken_back() -> None:
+    """Its answer will be there soon; what was taken back is neither begun nor answered."""
+    portal = Portal(Loop().post)
+    errand, other = portal.open(), portal.open()
+    assert errand.begin()
+    assert not errand.take_back()
+    assert errand.reply(Value(3))
+    assert errand.result() == 3
+    assert other.take_back()
+    assert not other.begin()
+    assert not other.reply(Value(3))

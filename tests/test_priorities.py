@@ -14,16 +14,18 @@ from creche import ConcurrentTaskRunner, State
 from creche._call import read_call
 from creche._queue import Queue
 from creche._slot import Slot
+from queues import cancel
 
 
 def slot(key: Any) -> Slot[Any]:
     """A pending slot, as the queue sees it."""
-    return Slot(key, None, read_call(give, ()))  # type: ignore
+    return Slot(key, None, read_call(give, ()))  # type: ignore  # the queue never asks for its runner
 
 
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.just("push"), st.integers(-2, 2)),
+        # Mostly without a priority: who waits is put into another order by the first that has one.
+        st.tuples(st.just("push"), st.sampled_from([0, 0, 0, 0, -2, -1, 1, 2])),
         st.tuples(st.just("next"), st.just(0)),
         st.tuples(st.just("cancel"), st.integers(0, 50)),
         st.tuples(st.just("free"), st.just(0)),
@@ -49,10 +51,7 @@ def test_the_queue(max_workers: int | None, ageing: float | None, steps: list[tu
             now += value
         elif step == "cancel" and model:
             one = model.pop(value % len(model))[-1]
-            call = one.pending_call
-            assert call is not None
-            one.settle(State.CANCELLED, ("cancel", "of the test"))
-            queue.withdraw(call)
+            cancel(queue, one)
         elif step == "free" and running and max_workers is not None:
             running -= 1
             assert queue.places is not None
@@ -93,11 +92,14 @@ async def test_higher_ones_come_first() -> None:
     async with runner.start():
         runner.submit_nowait("gate", gate)
         await settle_down()
-        for name, priority in [("a", 0), ("b", 2), ("c", -1), ("d", 2.5), ("e", 2), ("f", 0)]:
+        for name, priority in [
+            *[("x", 0), ("y", 0), ("a", 0)],  # these wait before there is any priority
+            *[("b", 2), ("c", -1), ("d", 2.5), ("e", 2), ("f", 0)],
+        ]:
             await runner.submit(name, note, name, priority=priority)
         runner.cancel("e")
         gate.open.set()
-    assert order == ["d", "b", "a", "f", "c"]
+    assert order == ["d", "b", "x", "y", "a", "f", "c"]
 
 
 @pytest.mark.anyio
@@ -127,24 +129,27 @@ def test_bad_ageing(ageing: Any, error: type[Exception]) -> None:
         ConcurrentTaskRunner(ageing=ageing)
 
 
-@pytest.mark.parametrize("priority", [0, 1])
-def test_cancelled_calls_do_not_pile_up(priority: int) -> None:
+@pytest.mark.parametrize("kept", [slice(10), slice(90, 100), slice(0, 100, 10)])
+@pytest.mark.parametrize("priority", [0, 1, -1])
+def test_cancelled_calls_do_not_pile_up(priority: int, kept: slice) -> None:
     """Once they outnumber those that wait they are swept out, and the order stays."""
-    queue = Queue(1)
+    queue = Queue(None)
     slots = [slot(n) for n in range(100)]
     for n, one in enumerate(slots):
         queue.push(one, priority * (n % 3))
-    for one in slots[10:]:
-        call = one.pending_call
-        assert call is not None
-        one.settle(State.CANCELLED, ("cancel", "of the test"))
-        queue.withdraw(call)
+    stay = slots[kept]
+    for one in slots:
+        if one in stay:
+            continue
+        cancel(queue, one)
         lanes = queue._lanes
         held = len(queue.waiting) if lanes is None else sum(len(it._entries) for it in lanes.values())
         assert held <= 2 * len(queue) + 33
     assert len(queue) == 10
-    expected = sorted(range(10), key=lambda n: -priority * (n % 3))
-    assert [one.key for one in queue.drop_all()] == expected
+    expected = sorted(range(100)[kept], key=lambda n: -priority * (n % 3))
+    assert [one.key for one in queue.in_order()] == expected
+    # What is asked for one after the other is in that order, too.
+    assert [came[0].key for came in iter(queue.next, None)] == expected
 
 
 def test_cancelled_before_the_first_priority() -> None:
@@ -153,10 +158,7 @@ def test_cancelled_before_the_first_priority() -> None:
     slots = [slot(n) for n in range(3)]
     for one in slots[:2]:
         queue.push(one)
-    call = slots[0].pending_call
-    assert call is not None
-    slots[0].settle(State.CANCELLED, ("cancel", "of the test"))
-    queue.withdraw(call)
+    cancel(queue, slots[0])
     queue.push(slots[2], 1)
     assert len(queue) == 2
     assert queue.drop_all() == [slots[2], slots[1]]
@@ -168,9 +170,36 @@ def test_nothing_is_left_but_cancelled_calls(max_workers: int | None) -> None:
     queue = Queue(max_workers)
     one = slot("k")
     queue.push(one)
-    call = one.pending_call
-    assert call is not None
-    one.settle(State.CANCELLED, ("cancel", "of the test"))
-    queue.withdraw(call)
+    cancel(queue, one)
     assert queue.next() is None
     assert queue.places is None or queue.places.taken == 0
+
+
+@pytest.mark.parametrize("reaction", ["submits", "cancels", "closes"])
+@pytest.mark.anyio
+async def test_whoever_hears_of_a_cancellation_may_do_anything(reaction: str) -> None:
+    """A call that is being cancelled is not in the queue any more, whatever is done meanwhile."""
+    runner = ConcurrentTaskRunner(1)
+
+    def react(_: Slot[Any]) -> None:
+        if reaction == "submits":
+            runner.submit_nowait("urgent", give, 1, priority=1)
+        elif reaction == "cancels":
+            for n in range(1, 80):
+                runner.cancel(n)
+        else:
+            runner.cancel_all()
+
+    async with runner.start():
+        gate = Gate()
+        runner.submit_nowait("running", gate)
+        await settle_down()
+        for n in range(100):
+            runner.submit_nowait(n, give, n)
+        runner.slots[0].add_done_callback(react)
+        runner.cancel(0)
+        left = runner.statistics().pending
+        assert left == {"submits": 100, "cancels": 20, "closes": 0}[reaction]
+        gate.open.set()
+    states = [slot.state for slot in runner.slots.values()]
+    assert states.count(State.COMPLETED) == left + (reaction != "closes")

@@ -107,13 +107,13 @@ async def test_only_those_that_need_the_rate_wait_for_it() -> None:
 async def test_a_call_cancelled_while_it_waits_for_the_rate() -> None:
     """It costs no token, and nothing is left that waits for the clock."""
     begin = anyio.current_time()
-    async with ConcurrentTaskRunner(rate=Rate(1, per=0.3)).start() as runner:
+    async with ConcurrentTaskRunner(rate=Rate(1, per=3)).start() as runner:
         runner.submit_nowait("a", give)
         slots = [runner.submit_nowait(n, give) for n in range(3)]
         await settle_down()
         for slot in slots:
             runner.cancel(slot)
-    assert anyio.current_time() - begin < 0.25
+    assert anyio.current_time() - begin < 2.5
     assert [slot.origin for slot in slots] == ["cancel"] * 3
 
 

@@ -144,7 +144,7 @@ async def test_clause_10_the_traceback_does_not_grow(
 async def test_a_traceback_without_frames_of_the_user_is_kept(runner: ConcurrentTaskRunner) -> None:
     """A call with the wrong arguments fails in a frame of creche's; something is shown all the same."""
     async with runner.start():
-        slot = runner.submit_nowait(1, give, 1, 2, 3)  # type: ignore[call-arg,arg-type]
+        slot = runner.submit_nowait(1, give, 1, 2, 3)  # type: ignore[call-arg,arg-type]  # wrong on purpose
     outcome = slot.outcome
     assert isinstance(outcome, Error)
     assert isinstance(outcome.error, TypeError)
@@ -195,7 +195,7 @@ async def test_done_callbacks(runner: ConcurrentTaskRunner, caplog: pytest.LogCa
             await slot
             slot.add_done_callback(partial(note, 3))
         with pytest.raises(TypeError, match="callable"):
-            slot.add_done_callback(1)  # type: ignore[arg-type]
+            slot.add_done_callback(1)  # type: ignore[arg-type]  # wrong on purpose
     assert calls == [(n, slot, threading.get_ident()) for n in (1, 2, 3)]
     assert [record.getMessage().split()[:2] for record in caplog.records] == [["done", "callback"]]
 
@@ -245,7 +245,7 @@ async def test_many_waiters_and_some_that_leave(runner: ConcurrentTaskRunner) ->
                     await settle_down()
                     leaving.cancel()
             await settle_down()
-            assert len(slot._wakers) == 500  # type: ignore[arg-type]
+            assert len(slot._wakers) == 500  # type: ignore[arg-type]  # there are some
             gate.open.set()
     assert woken == 500
     assert slot._wakers is None
@@ -310,7 +310,7 @@ async def test_a_call_that_waits_for_itself(kind: Callable[[], Any]) -> None:
             lambda: runner.as_completed(["me"]).__aenter__(),
         ):
             with pytest.raises(RuntimeError, match="'me' waits for itself") as caught:
-                await wait()  # type: ignore[no-untyped-call]
+                await wait()  # type: ignore[no-untyped-call]  # one of several kinds of waits
             said.append(str(caught.value))
 
     async with runner.start():

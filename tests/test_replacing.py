@@ -136,7 +136,7 @@ async def test_a_refused_submit_cancels_nothing() -> None:
             with pytest.raises((KeyError, ValueError, TypeError)):
                 runner.submit_nowait("k", give, on_collision="replace", **options)
         with pytest.raises(ValueError, match="on_collision must be 'raise' or 'join' or 'replace'"):
-            runner.submit_nowait("k", give, on_collision="other")  # type: ignore
+            runner.submit_nowait("k", give, on_collision="other")  # type: ignore  # wrong on purpose
         await settle_down()
         assert slot.state is State.RUNNING
         runner.cancel("k")

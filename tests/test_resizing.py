@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextvars import ContextVar
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import pytest
 
 from calls import Gate, give, settle_down
@@ -24,6 +27,26 @@ async def test_who_has_carried_out_calls_before() -> None:
         slots = [runner.submit_nowait(number, give, number) for number in range(5)]
         gate.open.set()
         assert [await slot for slot in slots] == list(range(5))
+
+
+async def test_calls_that_run() -> None:
+    """They count: as many as may run do, and others wait until one of them has ended."""
+    async with ConcurrentTaskRunner().start() as runner:
+        gates = {key: Gate() for key in "abcd"}
+        for key in "ab":
+            runner.submit_nowait(key, gates[key])
+        await settle_down()
+        runner.set_max_workers(2)
+        for key in "cd":
+            runner.submit_nowait(key, gates[key])
+        await settle_down()
+        assert running(runner) == ["a", "b"]
+        for ended, then in (("a", ["b", "c"]), ("b", ["c", "d"])):
+            gates[ended].open.set()
+            await settle_down()
+            assert running(runner) == then
+        for gate in gates.values():
+            gate.open.set()
 
 
 @pytest.mark.parametrize("cancelled", [False, True])
@@ -80,3 +103,29 @@ async def test_calls_that_wait(how: str) -> None:
         assert await (await runner.submit("next", give)) == 1
     assert first.state is State.COMPLETED
     assert runner.statistics().completed == len(runner.slots) + (2 if how == "map" else 0)
+
+
+@pytest.mark.parametrize("passes", range(2, 8))
+async def test_calls_that_a_task_is_about_to_carry_out(passes: int) -> None:
+    """Between two calls of different contexts it lets the loop go by: its next call counts once."""
+    var: ContextVar[int] = ContextVar("var")
+    runner = ConcurrentTaskRunner()
+
+    async def step() -> None:
+        await anyio.lowlevel.checkpoint()
+
+    async with runner.start():
+        for number in range(300):
+            var.set(number)
+            runner.submit_nowait(number, step)
+        for _ in range(passes):
+            await anyio.lowlevel.checkpoint()
+        runner.set_max_workers(2)
+        with anyio.fail_after(10):
+            await runner.wait_all()
+        assert runner._run is not None
+        places = runner._run.queue.places
+        assert places is not None
+        await settle_down()
+        assert places.taken == 0
+    assert runner.statistics().completed == 300

@@ -72,15 +72,19 @@ def counting() -> Iterator[Counter]:
     counter = Counter()
     scope: Any
     event: Any
+    kept: Any
     with pytest.MonkeyPatch.context() as patch:
         if trio.lowlevel.in_trio_run():
             scope, event = trio.CancelScope, trio.Event
+            kept = sys.modules["creche._backends._kept_trio"].Kept
             trio.lowlevel.add_instrument(counter)
         else:
-            backend: Any = sys.modules["creche._backends._asyncio"]
+            nursery: Any = sys.modules["creche._backends._nursery"].BareNursery
             scope, event = sys.modules["anyio._backends._asyncio"].CancelScope, asyncio.Event
-            patch.setattr(backend, "start", counter.counted("tasks", backend.start))
+            kept = sys.modules["creche._backends._inside"].Kept  # entered as it is made
+            patch.setattr(nursery, "start", counter.counted("tasks", nursery.start))
         patch.setattr(scope, "__enter__", counter.counted("scopes", scope.__enter__))
+        patch.setattr(kept, "__init__", counter.counted("scopes", kept.__init__))
         patch.setattr(event, "__init__", counter.counted("events", event.__init__))
         yield counter
         if trio.lowlevel.in_trio_run():
@@ -150,7 +154,7 @@ class Doer:
 
 
 @pytest.mark.parametrize(
-    ("fn", "room"), [(at_once, 300), (Doer().at_once, 300)], ids=["function", "method"]
+    ("fn", "room"), [(at_once, 310), (Doer().at_once, 310)], ids=["function", "method"]
 )
 async def test_what_a_call_takes_that_waits_and_an_outcome_that_is_kept(fn: Any, room: int) -> None:
     """A pending call is a slot and a call, and its context is shared; then the slot is left.

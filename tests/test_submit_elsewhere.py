@@ -262,7 +262,7 @@ async def test_refused_while_its_submitter_is_cancelled(elsewhere: Any) -> None:
 
     class Key:
         def __hash__(self) -> int:
-            holds.call_submitted(None)  # type: ignore[arg-type]  # pyright: ignore
+            holds.call_submitted(None)  # type: ignore[arg-type]  # pyright: ignore  # it is not looked at
             return 1
 
     async def there() -> None:
@@ -283,7 +283,7 @@ async def test_refused_while_its_submitter_is_cancelled(elsewhere: Any) -> None:
     async with ConcurrentTaskRunner().start() as runner:
         key = Key()
         holds.go_on.set()
-        Key.__eq__ = lambda self, other: True  # type: ignore[method-assign]
+        Key.__eq__ = lambda self, other: True  # type: ignore[method-assign]  # replaced for the test
         runner.submit_nowait(key, give)
         holds.go_on.clear()
         holds.judging.clear()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import logging
 import threading
+import weakref
+from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from typing import Any
 
@@ -264,3 +267,24 @@ async def test_another_thread(runner: ConcurrentTaskRunner) -> None:
             handle.cancel()
     assert len(refused) == 4
     assert all("lives on another thread's loop" in text for text in refused)
+
+
+@pytest.mark.parametrize("ends", ["with a child", "without", "cancelled", "failed"])
+async def test_a_group_that_was_left_is_gone(ends: str) -> None:
+    """By its references alone: a server that opens one for each request leaves the collector nothing."""
+    async with ConcurrentTaskRunner(retain=False).start() as runner:
+        gc.collect()
+        gc.disable()
+        try:
+            with suppress(ExceptionGroup):
+                async with runner.as_task_group() as group:
+                    if ends != "without":
+                        group.start_soon(fail if ends == "failed" else anyio.lowlevel.checkpoint)
+                    if ends == "cancelled":
+                        group.cancel_scope.cancel()
+            gone = weakref.ref(group)
+            del group
+            await settle_down()
+            assert gone() is None
+        finally:
+            gc.enable()

@@ -139,7 +139,7 @@ async def test_a_deadline(runner: ConcurrentTaskRunner) -> None:
             await settle_down()
             group.cancel_scope.deadline = start + 0.05
         assert seen == [start + 1, start + 0.05]
-        assert anyio.current_time() >= start + 0.05
+        assert anyio.current_time() > start + 0.045  # uvloop counts milliseconds
         assert group.cancel_scope.cancel_called
         assert runner.slots["child"].origin == "cancel"
 

@@ -291,7 +291,7 @@ async def test_an_idle_thread_keeps_nothing_of_its_last_job() -> None:
                 args = () if isinstance(fn, Callme) else (watched(Thing()),)
                 watched(opened.put(watched(fn) if not args else fn, *args))
                 VAR.reset(token)
-                fn = token = args = None  # type: ignore  # noqa: PLW2901
+                fn = token = args = None  # type: ignore  # noqa: PLW2901 - let go of, on purpose
                 await until(finished.__len__)
                 finished.clear()
             # The thread may be in the last lines before it waits.
@@ -331,7 +331,7 @@ async def test_an_exception_that_is_kept_keeps_no_other_job() -> None:
         opened.finished.clear()
         await until(lambda: other() is None)
         pool = weakref.ref(opened.pool)
-    opened.pool = None  # type: ignore
+    opened.pool = None  # type: ignore  # let go of, on purpose
     await until(lambda: pool() is None)
 
 

@@ -125,6 +125,51 @@ def test_one_is_woken_for_the_first_of_many() -> None:
     assert [server.bell.rings for server in servers] == [1, 1, 1]
 
 
+def test_one_is_called_at_a_time() -> None:
+    """A woken thread that has yet to come is enough; it wakes the next one if it leaves something."""
+    queue = JobQueue()
+    other: Any = Server()
+    other.bell = Bell(is_rung=True)
+    jobs: list[Job] = []
+
+    def put_two() -> None:
+        queue.idle[other] = None
+        jobs.append(put(queue))  # for which the other is called
+        assert queue.take() is jobs.pop()  # and somebody awake is quicker
+        jobs.append(put(queue))
+        assert other.bell.rings == 1
+        queue.ring()
+        assert queue.is_calling
+
+    job, _ = waiting(queue, put_two, is_rung=True)
+    assert [job] == jobs
+    assert not queue.is_calling
+
+
+def test_a_thread_that_falls_asleep_while_nobody_was_there_to_be_called() -> None:
+    """What was put meanwhile was left to whoever calls, who looks again."""
+    queue = JobQueue()
+    server: Any = Server()
+    server.bell = Bell(is_rung=True)
+
+    class Woken(dict[Server, None]):
+        """Somebody else is quicker at first."""
+
+        is_empty = True
+
+        def popitem(self) -> tuple[Server, None]:
+            if self.is_empty:
+                self.is_empty = False
+                raise KeyError
+            return super().popitem()
+
+    queue.idle = Woken()
+    queue.idle[server] = None
+    put(queue)
+    assert server.bell.rings == 1
+    assert queue.is_calling
+
+
 def test_a_thread_that_is_dismissed() -> None:
     """At once if it sleeps, or before it falls asleep; once."""
     queue = JobQueue()
@@ -197,3 +242,14 @@ def test_threads_that_sleep_for_moments() -> None:
         thread.join(10)
         assert not thread.is_alive()
     assert set(taken) == set(jobs)
+
+
+def test_all_that_sleep_hear_of_the_end() -> None:
+    """A queue that is closed wakes each of them: nobody sleeps on until its time is up."""
+    queue = JobQueue()
+    servers = [Server() for _ in range(3)]
+    for server in servers:
+        queue.idle[server] = None
+    queue.close()
+    assert all(server.bell.acquire(blocking=False) for server in servers)
+    assert not queue.idle

@@ -87,7 +87,7 @@ async def test_the_outer_deadline_wins() -> None:
     assert scope.cancelled_caught
     assert runner.slots["l"].origin == "outer"
     slot = runner.slots["k"]
-    assert slot.origin == "outer" or isinstance(slot.outcome.error, TimeoutError)  # type: ignore
+    assert slot.origin == "outer" or isinstance(slot.outcome.error, TimeoutError)  # type: ignore  # it has failed, or was cancelled
 
 
 async def test_it_is_a_failure_like_any_other() -> None:

@@ -20,6 +20,8 @@ import pytest
 from creche import ConcurrentTaskRunner
 from workflows import EXAMPLES, ROOT, Graph, each_instance, load_example, make_graph, read_instance
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = EXAMPLES / "wf_replay.py"
 PAGE = ROOT / "docs" / "how-to" / "replay-a-workflow.md"
 

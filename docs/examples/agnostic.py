@@ -21,7 +21,7 @@ from anyio.abc import SocketAttribute, SocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 from outcome import Error, Outcome
 
-from creche import ConcurrentTaskRunner, SequentialTaskRunner, Slot, State
+from creche import ConcurrentTaskRunner, RunnerClosed, SequentialTaskRunner, Slot, State
 
 Runner = ConcurrentTaskRunner | SequentialTaskRunner
 Address = tuple[str, int]
@@ -77,10 +77,14 @@ async def first_to_answer(
     """
     async with runner.group(stop_when="first_success") as group:
         for address in addresses:
-            if group.stopped_by is None:
+            try:
                 slot = await group.submit(None, ask, address, question)
-                slot.add_done_callback(partial(drop, runner))
-                await runner.wait(slot, timeout=patience)
+            except RunnerClosed:
+                if group.stopped_by is None:
+                    raise
+                break  # somebody has answered, perhaps while this waited for room
+            slot.add_done_callback(partial(drop, runner))
+            await runner.wait(slot, timeout=patience)
     if not group.slots:
         raise ValueError("first_to_answer needs at least one address")
     if group.stopped_by is None:

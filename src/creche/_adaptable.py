@@ -16,11 +16,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from ._afar import Submission
+from ._bulk import BulkTaskRunner
 from ._errors import RunnerFull
 from ._from_thread import FromThread
 from ._hosting import Run
-from ._keyed import KeyedTaskRunner
 from ._options import OnCollision
+from ._place import Place, PlaceOptions
+from ._retry import Retry
 from ._slot import Slot
 from ._submitting import begin, when_room
 from ._waiting_room import Applicant
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
 
-class AdaptableTaskRunner(KeyedTaskRunner):
+class AdaptableTaskRunner(BulkTaskRunner):
     """A runner of creche's own that stands in for what others know, and works from other threads."""
 
     @property
@@ -48,7 +50,8 @@ class AdaptableTaskRunner(KeyedTaskRunner):
         Used at once, its children live as long as the runner and follow its `on_error`; its
         `cancel_scope` cancels them and nothing else. Used as ``async with``, it waits for its children
         at the end of the block; one that fails cancels its siblings and the block, and the group
-        raises what failed, which `on_error` then does not see.
+        raises what failed, which `on_error` then does not see. Children are coroutines, which cannot
+        be sent anywhere: they run on the loop, also where calls of the runner run elsewhere.
 
         Returns:
             an `anyio.abc.TaskGroup`.
@@ -120,12 +123,17 @@ class AdaptableTaskRunner(KeyedTaskRunner):
         *,
         on_collision: OnCollision = "raise",
         timeout: float | None = None,
+        retry: int | Retry | None = None,
         priority: float = 0,
         limits: Iterable[str] = (),
         after: Iterable[Hashable | Slot[Any]] = (),
         after_any_end: bool = False,
+        place: str | Place | None = None,
+        place_options: PlaceOptions | None = None,
     ) -> Slot[Any] | Applicant:
-        run, work = self._prepare(key, call, args, on_collision, timeout, priority, limits)
+        run, work = self._prepare(
+            key, call, args, on_collision, timeout, retry, priority, limits, place, place_options
+        )
         return begin(run, key, work, on_collision, after, any_end=after_any_end)
 
     def _from_afar(
@@ -141,7 +149,7 @@ class AdaptableTaskRunner(KeyedTaskRunner):
         async def go_on(applicant: Applicant | None) -> Slot[Any]:
             submit: Any = self.submit
             if applicant is None:
-                return await submit(key, call, *args, **options)  # type: ignore[no-any-return]
+                return await submit(key, call, *args, **options)  # type: ignore[no-any-return]  # its overloads do not take a dict of options
             return await when_room(run, applicant)
 
         return Submission(run, partial(self._submit_at_home, key, call, *args, **options), go_on)

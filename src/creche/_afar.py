@@ -12,7 +12,6 @@ Invariant: a submission that was handed over is answered: by a slot, by what it 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 from functools import partial
@@ -24,17 +23,20 @@ from ._backend import Backend, Scope
 from ._backends import context_for_elsewhere
 from ._errors import RunnerClosed
 from ._hosting import Run
-from ._lending import IN_THREAD
+from ._lending import IN_THREAD, SUBMITTER
+from ._news import FromAfar
 from ._portal import Errand
 from ._slot import Slot
 from ._submitting import give_up
-from ._waiting import FromAfar
 from ._waiting_room import Applicant
 
 
 def context_of_submitter() -> Context:
     """The context variables of a submitter in another thread, without what tells where that one runs."""
     context = context_for_elsewhere()
+    of_thread = IN_THREAD.get()
+    told = None if of_thread is None else of_thread[1][0].told
+    context.run(SUBMITTER.set, (told, None))
     context.run(IN_THREAD.set, None)
     return context
 
@@ -105,9 +107,7 @@ class Submission:
             with FromAfar(errand, post) as place:
                 await park(place)
         except BaseException as exc:
-            late = (
-                isinstance(exc, backend.cancelled) and backend.current_effective_deadline() == -math.inf
-            )
+            late = isinstance(exc, backend.cancelled) and backend.is_cut()
             if errand.take_back() or not late:
                 raise
             # It is being judged just now, or the answer is under way: this is no long wait.
@@ -142,8 +142,9 @@ class Submission:
                 give_up(self._run, applicant)
             return
         enlist = self._run.backend.enlist
+        SUBMITTER.set((SUBMITTER.get()[0], self._run.backend.current_task()))
         if enlist is not None:
-            enlist(())  # it does not descend from the submitter
+            enlist(self._run.backend.current_task(), ())  # it does not descend from the submitter
         scope = self._scope = self._run.backend.open_scope()
         slot: Slot[Any] | None = None
         answer: Outcome[Any] = Error(RunnerClosed("the runner is closing, and takes no more calls"))

@@ -13,9 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, final
 
-from ._events import EVENT_NAMES
-from ._ki import call_openly
+from ._events import EVENT_NAMES, PREPARES, Instrument
+from ._ki import call_openly, called_openly
 from ._log import logger
+
+Listeners = tuple[tuple[object, Callable[[Any], object]], ...]
 
 
 @final
@@ -24,9 +26,11 @@ class Announcer:
 
     Attributes:
         hears: whether anybody listens at all; asked before an event is built.
+        wants_values: whether anybody wants arguments and values.
+        listeners: who listens to events of each name, an instrument and its method; to be read only.
     """
 
-    __slots__ = ("_listeners", "_when_crashed", "hears")
+    __slots__ = ("_when_crashed", "hears", "listeners", "wants_values")
 
     def __init__(
         self,
@@ -34,26 +38,29 @@ class Announcer:
         when_crashed: Callable[[BaseException], object],
     ) -> None:
         self._when_crashed = when_crashed
-        self._listeners: dict[str, list[tuple[object, Callable[[Any], object]]]] = {
-            name: [] for name in EVENT_NAMES
-        }
+        self.listeners: dict[str, Listeners] = dict.fromkeys((*EVENT_NAMES, PREPARES), ())
+        self.hears = False
         for instrument in instruments:
-            for name in EVENT_NAMES:
+            for name, those in self.listeners.items():
                 method = getattr(instrument, name, None)
-                if callable(method):
-                    self._listeners[name].append((instrument, method))
-        self.hears = any(self._listeners.values())
+                if not callable(method):
+                    continue
+                self.hears = True
+                # What is inherited does nothing, and nothing is built for it.
+                if getattr(method, "__func__", None) is not getattr(Instrument, name):
+                    self.listeners[name] = (*those, (instrument, method))
+        self.wants_values = any(getattr(one, "wants_values", False) is True for one in instruments)
 
     def tell(self, name: str, event: object) -> None:
         """Call the method of this name of each instrument that has it.
 
         Args:
-            name: one of `EVENT_NAMES`.
+            name: one of `EVENT_NAMES`, or `PREPARES`.
             event: what to hand over.
         """
-        for instrument, method in tuple(self._listeners[name]):
+        for instrument, method in self.listeners[name]:
             try:
-                call_openly(method, event)
+                called_openly(method, (event,))
             except Exception:  # noqa: BLE001 - logged: a broken observer must not end what it observes
                 logger.exception("instrument %r raised in %s and is taken off", instrument, name)
                 self._take_off(instrument)
@@ -75,5 +82,5 @@ class Announcer:
             self._when_crashed(exc)
 
     def _take_off(self, instrument: object) -> None:
-        for name, listeners in self._listeners.items():
-            self._listeners[name] = [pair for pair in listeners if pair[0] is not instrument]
+        for name, listeners in self.listeners.items():
+            self.listeners[name] = tuple(pair for pair in listeners if pair[0] is not instrument)

@@ -197,12 +197,12 @@ class _Started(Generic[R]):
             raise RuntimeError(msg)
         self._backend = detect()
         self._task = self._backend.current_task()
-        runner._started_by = self  # noqa: SLF001
+        runner._started_by = self  # noqa: SLF001 - a runner's own opening
         try:
             await self._stack.__aenter__()
-            await runner._start(self._stack)  # noqa: SLF001
+            await runner._start(self._stack)  # noqa: SLF001 - a runner's own opening
         except BaseException as exc:
-            runner._started_by = None  # noqa: SLF001
+            runner._started_by = None  # noqa: SLF001 - a runner's own opening
             if not await self._stack.__aexit__(type(exc), exc, exc.__traceback__):
                 raise
             msg = f"runner {runner.name!r} failed to start, and what it had opened hid the reason"
@@ -229,12 +229,13 @@ class _Started(Generic[R]):
         try:
             return bool(await self._stack.__aexit__(kind, exc, traceback))
         finally:
-            mine.remove(self)
+            # From its end, where it is: many runners may be open here, one inside the other.
+            del mine[next(at for at in reversed(range(len(mine))) if mine[at] is self)]
             if not mine:
                 del _OPEN[id(self._task)]
             self._task = None
             self.is_open = False
-            self._runner._started_by = None  # noqa: SLF001
+            self._runner._started_by = None  # noqa: SLF001 - a runner's own opening
 
     def _check_exit(self) -> None:
         name = self._runner.name
@@ -250,8 +251,8 @@ class _Started(Generic[R]):
         innermost = _OPEN[id(self._task)][-1]
         if innermost is not self:
             msg = (
-                f"runner {name!r} is being left while runner {innermost._runner.name!r}, which was "  # noqa: SLF001
+                f"runner {name!r} is being left while runner {innermost._runner.name!r}, which was "  # noqa: SLF001 - a runner's own opening
                 f"opened inside it, is still open; leave that one first"
             )
             raise RuntimeError(msg)
-        self._runner._check_exit()  # noqa: SLF001
+        self._runner._check_exit()  # noqa: SLF001 - a runner's own opening

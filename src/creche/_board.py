@@ -12,19 +12,22 @@ takes its key: then it is kept aside until it settles.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Collection, Hashable, Iterable
 from typing import Any, final
 
 from ._announce import Announcer
 from ._call import Call, name_of
 from ._errors import KeyTaken, NotSettled, UnknownKey
-from ._events import CallEvent, Place
+from ._fresh_keys import FreshKeys
 from ._home import Carrying, Home
 from ._ki import protected
 from ._slot import Slot
+from ._spelling import spell
 from ._states import Origin, State
+from ._telling import Teller
 from ._unread import Unread
+
+_COMPLETED = State.COMPLETED  # read at each call: an attribute of an Enum takes longer
 
 
 @final
@@ -42,6 +45,14 @@ class Board:
         is_telling: whether the end of a call is being told of, and what follows from it must wait.
         when_told: called when it has been.
         unread: the failures that nobody has read.
+        retains: whether settled slots stay.
+        number: of the run, in this process.
+        tell: hands an event of a call to the instruments; see `Teller.tell`.
+        tell_begun: the same for the first two of a call of the loop; see there. `tell_claimed`: for one
+            that was checked in; see `Teller.tell_submitted`.
+        tell_retrying: the same of an attempt that another one will follow.
+        aside: open slots whose key is another call's by now.
+        free_key: makes a key from a name; `fresh_key`: one with a number in any case; see `FreshKeys`.
     """
 
     def __init__(
@@ -51,6 +62,7 @@ class Board:
         now: Callable[[], float],
         *,
         retain: bool,
+        submitter: Callable[[], tuple[int, Hashable] | None] = lambda: None,
     ) -> None:
         self.slots: dict[Hashable, Slot[Any]] = {}
         self.announcer = announcer
@@ -62,19 +74,32 @@ class Board:
         self.when_told: Callable[[], object] = lambda: None
         self.unread = Unread()
         self.home: Home = home
-        self._now = now
-        self._retain = retain
-        self._fresh = itertools.count(1)
-        # Open slots whose key is another call's by now.
-        self._aside: dict[Slot[Any], None] = {}
+        self._teller = Teller(announcer, now, submitter)
+        self.number = self._teller.number
+        self.tell = self._teller.tell
+        self.tell_begun = self._teller.tell_begun
+        self.tell_claimed = self._teller.tell_submitted
+        self.tell_retrying = self._teller.tell_retrying
+        self.note_submitter = self._teller.note_submitter
+        self.retains = retain
+        fresh = FreshKeys(self.slots)
+        self.free_key, self.fresh_key = fresh.free, fresh.fresh
+        self.aside: dict[Slot[Any], None] = {}
 
-    def claim(self, key: Hashable, call: Call | None, title: str | None = None) -> Slot[Any]:
+    def claim(
+        self,
+        key: Hashable,
+        call: Call | None,
+        title: str | None = None,
+        after: Collection[Slot[Any]] = (),
+    ) -> Slot[Any]:
         """Hang a new slot under a key, or give a reserved one its call.
 
         Args:
             key: the key; `None` for a fresh one.
             call: the call; `None` to reserve the key only.
             title: what a fresh key is made from; `None` for the name of the call.
+            after: what it waits for; to be told of.
 
         Returns:
             the slot, pending.
@@ -93,7 +118,7 @@ class Board:
         else:
             raise KeyTaken(key, slot.state.name, joinable=call is not None)
         if call is not None and self.announcer.hears:
-            self.tell("call_submitted", slot, call.place)
+            self.tell_claimed(slot, call, after)
         return slot
 
     def draft(self, key: Hashable, call: Call, title: str | None = None) -> Slot[Any]:
@@ -109,6 +134,8 @@ class Board:
         """
         if key is None:
             key = self.fresh_key(name_of(call.fn)) if title is None else self.free_key(title)
+        if self.announcer.hears:
+            self.note_submitter(call)
         return Slot(key, self.home, call)
 
     @protected
@@ -143,9 +170,9 @@ class Board:
 
     def tell_submitted(self, slot: Slot[Any]) -> None:
         """Tell of a draft that hangs here now."""
-        place = slot.place
-        if place is not None and self.announcer.hears:
-            self.tell("call_submitted", slot, place)
+        call = slot.pending_call
+        if call is not None and self.announcer.hears:
+            self.tell_claimed(slot, call, ())
 
     def void(self, slot: Slot[Any]) -> None:
         """Be done with a draft that will not hang here: whoever comes upon it passes over it."""
@@ -164,12 +191,14 @@ class Board:
             TypeError: the key cannot be hashed, or is a slot.
         """
         if isinstance(key, Slot):
-            msg = f"a slot cannot be a key: {key!r}; submit under a key of your own"
+            msg = f"a slot cannot be a key: {spell(key)}; submit under a key of your own"
             raise TypeError(msg)
         try:
             return self.slots.get(key)
         except TypeError:
-            msg = f"a key must be hashable, not {type(key).__name__} {key!r}; use a string or a tuple"
+            msg = (
+                f"a key must be hashable, not {type(key).__name__} {spell(key)}; use a string or a tuple"
+            )
             raise TypeError(msg) from None
 
     def find(self, key: Hashable | Slot[Any]) -> Slot[Any]:
@@ -219,23 +248,18 @@ class Board:
         for fn in callbacks:
             self.announcer.call_back(fn, slot)
 
-    @property
-    def keeps_all(self) -> bool:
-        """Whether a slot that settles stays where it is."""
-        return self._retain and not self._aside
-
     @protected
     def follow_up(self, slot: Slot[Any], callbacks: Iterable[Callable[[Any], object]] | None) -> None:
-        """Do what follows from the completion of a call, after it was counted, while nobody listens.
+        """Do what follows from the end of a call, after it was counted, while nobody listens.
 
         Args:
             slot: settled just now.
-            callbacks: what `Slot.complete` gave.
+            callbacks: what `Slot.end` gave.
         """
-        if not self._retain:
+        if not self.retains:
             self.discard(slot)
-        if self._aside:
-            self._aside.pop(slot, None)
+        if self.aside:
+            self.aside.pop(slot, None)
         for fn in callbacks or ():
             self.announcer.call_back(fn, slot)
 
@@ -244,7 +268,7 @@ class Board:
         slot: Slot[Any],
         state: State,
         payload: object,
-        place: Place,
+        place: str,
     ) -> list[Callable[[Any], object]]:
         """The same, and tell of it before what follows from it is told."""
         outermost, self.is_telling = not self.is_telling, True
@@ -258,22 +282,41 @@ class Board:
         return callbacks
 
     @protected
+    def complete_and_tell(self, slot: Slot[Any], value: object) -> None:
+        """As `settle`, for a call of the loop that has returned, and that was told of.
+
+        Args:
+            slot: running; it is not tried again.
+            value: what the call has returned.
+        """
+        callbacks = slot.end(_COMPLETED, value)
+        self.counts[_COMPLETED] += 1
+        self.running -= 1
+        if not self.retains:
+            self.discard(slot)  # one that is kept aside was cancelled, and ends another way
+        # What follows from a completion is that others may start, and that is told of later.
+        self._teller.tell_completed(slot, value)
+        for fn in callbacks or ():
+            self.announcer.call_back(fn, slot)
+
+    @protected
     def _write(self, slot: Slot[Any], state: State, payload: object) -> list[Callable[[Any], object]]:
         """Settle and count, which Ctrl-C must not come between; the done callbacks to call."""
         before, reserved = slot.state, slot.reserved
-        if state is State.FAILED:
+        if state is State.FAILED or (state is State.CRASHED and isinstance(payload, Exception)):
+            # Of the latter, which a place has lost, nobody hears otherwise: it does not end the run.
             # First: a reader in another thread may see it, and say so, before `settle` returns.
-            self.unread.remember(slot, keep=self._retain)
+            self.unread.remember(slot, keep=self.retains)
         callbacks = slot.settle(state, payload)
         self.counts[state] += 1
         if before is State.RUNNING:
             self.running -= 1
         elif reserved:
             self.reserved -= 1
-        if not self._retain:
+        if not self.retains:
             self.discard(slot)
-        if self._aside:
-            self._aside.pop(slot, None)
+        if self.aside:
+            self.aside.pop(slot, None)
         return callbacks
 
     def cancel(self, slot: Slot[Any], origin: Origin, reason: str) -> None:
@@ -306,7 +349,7 @@ class Board:
             raise UnknownKey(slot.key, "it has been forgotten already")
         if not slot.done:
             msg = (
-                f"call {slot.key!r} is {slot.state.name}; only a settled one can leave the board: "
+                f"call {spell(slot.key)} is {slot.state.name}; only a settled one can leave the board: "
                 f"wait for it, or cancel it, first"
             )
             raise NotSettled(msg)
@@ -326,13 +369,13 @@ class Board:
         if slot.done:
             slot.mark_read()
         else:
-            self._aside[slot] = None
+            self.aside[slot] = None
 
     def open_slots(self) -> list[Slot[Any]]:
         """Every slot that is not settled, in the order of claiming."""
         if self.claimed == sum(self.counts.values()):
             return []
-        return [slot for slot in (*self._aside, *self.slots.values()) if not slot.done]
+        return [slot for slot in (*self.aside, *self.slots.values()) if not slot.done]
 
     def lose_reservations(self, why: str) -> None:
         """Settle what is reserved and was never filled.
@@ -345,48 +388,3 @@ class Board:
             # Asked again for each: the callback of one may have settled the next.
             for slot in (slot for slot in reserved if not slot.done):
                 self.cancel(slot, "lost", f"nothing was submitted under it, and {why}")
-
-    def tell(self, name: str, slot: Slot[Any], place: Place) -> None:
-        """Build the event of this name and hand it to the instruments.
-
-        Args:
-            name: one of the call's events.
-            slot: the call's slot, as it is now.
-            place: where the body runs.
-        """
-        event = CallEvent(
-            slot.key,
-            self._now(),
-            slot.state,
-            place,
-            slot.attempt,
-            slot.origin,
-            slot.reason,
-            slot.peek_error(),
-        )
-        self.announcer.tell(name, event)
-
-    def free_key(self, name: str) -> str:
-        """A key that is made from a name, and is free.
-
-        Args:
-            name: what people call it.
-
-        Returns:
-            the name itself, if it can be, else the name and a number.
-        """
-        return self.fresh_key(name) if name in self.slots else name
-
-    def fresh_key(self, name: str) -> str:
-        """A key that is made from a name and a number, and is free.
-
-        Args:
-            name: what people call it.
-
-        Returns:
-            the key.
-        """
-        while True:
-            key = f"{name}-{next(self._fresh)}"
-            if key not in self.slots:
-                return key

@@ -13,13 +13,14 @@ from __future__ import annotations
 import functools
 import inspect
 import types
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable
 from contextvars import Context, copy_context
-from types import FunctionType
+from types import CoroutineType, FunctionType, MethodType
 from typing import Any, NamedTuple, final
 
-from ._events import Place
 from ._ki import await_openly
+from ._place import Ticket
+from ._retry import Retry
 
 _COROUTINE = inspect.CO_COROUTINE
 _ASYNC_GENERATOR = inspect.CO_ASYNC_GENERATOR
@@ -33,12 +34,25 @@ class Wishes(NamedTuple):
         priority: calls with a higher one get a place first.
         gates: the named limits that it needs.
         contained: its failure is dealt with by whoever submitted it, and does not end the run.
+        ticket: to the place that it is to run in, if that is neither the loop nor a thread; it has a
+            `timeout` then, if need be an endless one, since calls without one are carried out in
+            ways of their own.
+        retry: how it is tried again if it fails; it has a `timeout` then, too, of each attempt.
+        tags: words for people to find it by.
+        parent: the run and the key of the call whose code has submitted it, where that was asked for
+            before it was told of: whoever admits it later is somebody else. Empty, if it was not.
+        pulled: it is of a `map`, which submits a call when there is room for it.
     """
 
     timeout: float | None = None
     priority: float = 0
     gates: tuple[Any, ...] = ()
     contained: bool = False
+    ticket: Ticket | None = None
+    tags: tuple[str, ...] = ()
+    retry: Retry | None = None
+    parent: tuple[tuple[int, Hashable] | None, ...] = ()
+    pulled: bool = False
 
 
 NO_WISHES = Wishes()
@@ -57,16 +71,16 @@ class Call:
         places: of which one is taken for it, as it is to be carried out; `None` if none are counted, and
             `UNTAKEN` while it is not.
         after: while it is held: what has not ended yet of that which it is to run after.
+        turn: as which it was taken from the queue, of those for places elsewhere; 0 if it was not.
     """
 
-    __slots__ = ("after", "args", "context", "fn", "is_async", "places", "queued", "wishes")
+    __slots__ = ("after", "args", "context", "fn", "is_async", "places", "queued", "turn", "wishes")
 
     def __init__(
         self,
         fn: Callable[..., Any],
         args: tuple[Any, ...],
-        *,
-        is_async: bool,
+        is_async: bool,  # noqa: FBT001 - by their names they take as long again as the rest
         context: Context | None = None,
     ) -> None:
         self.fn: Callable[..., Any] = fn
@@ -75,13 +89,17 @@ class Call:
         self.context: Context = copy_context() if context is None else context
         self.is_async: bool = is_async
         self.queued: bool = False
+        self.turn: int = 0
         self.after: tuple[Any, ...] = ()
         self.places: Any = UNTAKEN
         self.wishes: Wishes = NO_WISHES
 
     @property
-    def place(self) -> Place:
+    def place(self) -> str:
         """Where the body is to run."""
+        ticket = self.wishes.ticket
+        if ticket is not None:
+            return ticket.place
         return "loop" if self.is_async else "thread"
 
 
@@ -149,12 +167,32 @@ def itself(given: Any) -> Any:  # noqa: ANN401 - whatever it is
     return given
 
 
+def on_loop(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a plain function one that runs on the loop, which it blocks meanwhile.
+
+    Args:
+        fn: plain; if it gives an awaitable, that is awaited.
+
+    Returns:
+        an async function of the same name.
+    """
+
+    @functools.wraps(fn)
+    async def on_the_loop(*args: object) -> Any:  # noqa: ANN401 - what it gives
+        value = fn(*args)
+        return await value if inspect.isawaitable(value) else value
+
+    return on_the_loop
+
+
 def close_unbegun(given: object) -> None:
     """Close a coroutine that nobody will begin any more, so that nothing warns; anything else is left.
 
     Args:
         given: what a plain call has given.
     """
+    if type(given) is CoroutineType and given.cr_frame is None:
+        return  # it has ended: the usual case
     if inspect.iscoroutine(given) and inspect.getcoroutinestate(given) == inspect.CORO_CREATED:
         given.close()
 
@@ -173,24 +211,36 @@ def read_call(fn: object, args: tuple[object, ...], context: Context | None = No
     Raises:
         TypeError: `fn` is a coroutine object (it is closed), an async generator, or not callable.
     """
-    if type(fn) is FunctionType:  # the usual case, without inspect's walk through wrappers
-        flags = fn.__code__.co_flags
+    inner = fn if type(fn) is FunctionType else _function_of(fn)
+    if type(inner) is FunctionType:  # the usual case, without inspect's walk through wrappers
+        flags = inner.__code__.co_flags
         if flags & _COROUTINE:
-            return Call(fn, args, is_async=True, context=context)
+            return Call(fn, args, is_async=True, context=context)  # type: ignore[arg-type]  # it is a function
         if not flags & _ASYNC_GENERATOR:
-            return Call(fn, args, is_async=is_async_callable(fn), context=context)
+            # One without attributes of its own has not been marked as a coroutine function, either.
+            is_async = bool(inner.__dict__) and is_async_callable(fn)
+            return Call(fn, args, is_async=is_async, context=context)  # type: ignore[arg-type]  # as above
     if inspect.iscoroutine(fn) or inspect.isawaitable(fn):
         raise _an_awaitable(fn)
     if not callable(fn):
         msg = f"the call must be callable, not {type(fn).__name__} {fn!r}; pass the function itself"
         raise TypeError(msg)
-    if _is_async_generator(fn):
+    if is_async_generator(fn):
         msg = (
             f"{name_of(fn)!r} is an async generator function, which yields many values where a call "
             f"has one; wrap it in an async function that consumes it and returns the result"
         )
         raise TypeError(msg)
     return Call(fn, args, is_async=is_async_callable(fn), context=context)
+
+
+def _function_of(fn: Any) -> object:  # noqa: ANN401 - whatever was passed
+    """What a partial or a method calls in the end; itself for anything else."""
+    kind = type(fn)
+    while kind is functools.partial:
+        fn = fn.func
+        kind = type(fn)
+    return fn.__func__ if kind is MethodType else fn
 
 
 def is_async_callable(fn: object) -> bool:
@@ -203,10 +253,7 @@ def is_async_callable(fn: object) -> bool:
         False also for a plain callable that happens to return an awaitable: nobody can know before
         it is called.
     """
-    fn = _unwrap(fn)
-    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(
-        getattr(type(fn), "__call__", None),  # noqa: B004 - its kind is asked for, not its presence
-    )
+    return _is_kind(inspect.iscoroutinefunction, fn)
 
 
 def name_of(fn: object) -> str:
@@ -223,17 +270,34 @@ def name_of(fn: object) -> str:
     return name if isinstance(name, str) else type(fn).__name__
 
 
+def _is_kind(test: Callable[[object], bool], fn: object) -> bool:
+    fn = _unwrap(fn)
+    # Of the kind of its `__call__` it is asked, not whether it has one.
+    return test(fn) or test(getattr(type(fn), "__call__", None))  # noqa: B004 - as above
+
+
 def _unwrap(fn: object) -> object:
     while isinstance(fn, functools.partial):
         fn = fn.func
     return fn
 
 
-def _is_async_generator(fn: object) -> bool:
-    fn = _unwrap(fn)
-    return inspect.isasyncgenfunction(fn) or inspect.isasyncgenfunction(
-        getattr(type(fn), "__call__", None),  # noqa: B004 - its kind is asked for, not its presence
-    )
+def is_async_generator(fn: object) -> bool:
+    """Whether calling `fn` gives an async generator, seen through partials and ``__call__``.
+
+    Args:
+        fn: anything.
+    """
+    return _is_kind(inspect.isasyncgenfunction, fn)
+
+
+def is_generator(fn: object) -> bool:
+    """Whether calling `fn` gives a plain generator, seen through partials and ``__call__``.
+
+    Args:
+        fn: anything.
+    """
+    return _is_kind(inspect.isgeneratorfunction, fn)
 
 
 def _an_awaitable(given: object) -> TypeError:

@@ -28,6 +28,7 @@ The cancellation part of 1 to 3 travels on if an enclosing scope is cancelled, a
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, final
@@ -150,6 +151,18 @@ def fatal_part(exc: BaseException) -> BaseException:
 
 _OWN = str(Path(__file__).parent)
 _OWN_FILES: dict[str, bool] = {}
+
+
+def note_once(error: BaseException, note: str) -> None:
+    """Add a note to an exception that does not have it; one that cannot be written to goes without.
+
+    Args:
+        error: any.
+        note: a sentence, for people.
+    """
+    with suppress(Exception):
+        if note not in getattr(error, "__notes__", ()):
+            error.add_note(note)
 
 
 def strip_own_frames(traceback: TracebackType | None) -> TracebackType | None:

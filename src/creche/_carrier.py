@@ -12,12 +12,12 @@ unless the wait was cancelled: then it goes on without.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
+from time import monotonic
 from typing import Any, Protocol, final
 
-from ._backend import Scope
+from ._backend import KeptScope
 from ._call import Call
-from ._events import Place
 from ._places import Places
 from ._slot import Slot
 from ._states import Origin
@@ -54,6 +54,14 @@ def with_outer(carrier: Carrier | None) -> list[Carrier]:
     return found
 
 
+class Cancellable(Protocol):
+    """What cancels the body of a call: a scope, or what stands for one where a call has no task."""
+
+    def cancel(self) -> object:
+        """Cancel it."""
+        ...
+
+
 class Lender(Protocol):
     """Whose places a call may lend: the carriers of its run."""
 
@@ -74,29 +82,38 @@ class Carrier:
         task: the task, only ever compared.
         place: where the body of the present call runs.
         places: of which the call has, or has lent, one.
-        has_place: whether it has it now.
+        has_place: whether it has it now. `has_lent`: whether it will want it back.
         waiting: how many of its tasks wait for other calls.
         request: why the present call was cancelled, if it was.
         handed: the call that an idle carrier is woken for; `None` when it is to end.
         outer: who carries out the call that the present one is carried out in, in the same task.
         lender: told of places that are lent, and of waits.
-        waits_for: what the present call waits for now, without a time limit.
+        waits_for: what the present call waits for now, all of it, without a time limit.
         kept: a scope that has been entered, and is kept for the next call if this one does not use it.
         mark: what the task was like when that was entered, for the loop to compare with.
         is_busy: whether it has a call.
         since: the pass in which that began.
         has_moved: whether it goes on in another context after its next step.
         is_returning: whether a wait has ended, and the place is not back yet.
+        is_cut: whether something around its call is cancelled, that the call does not see, in a thread.
+        slot: of the present call; of the last one, until the next begins, or nothing is to be done.
+        told: the run and the key of the present call, if somebody listens: those of what it submits.
+        began: when the present call did, by the clock of the loop, if somebody listens.
+        due: when its time has passed, in the seconds of `time.monotonic`; `None` for no limit.
     """
 
     __slots__ = (
         "_returners",
         "_scope",
         "_wake",
+        "began",
+        "due",
         "handed",
+        "has_lent",
         "has_moved",
         "has_place",
         "is_busy",
+        "is_cut",
         "is_returning",
         "kept",
         "lender",
@@ -106,37 +123,48 @@ class Carrier:
         "places",
         "request",
         "since",
+        "slot",
         "task",
+        "told",
         "waiting",
         "waits_for",
     )
 
     def __init__(self, task: object, lender: Lender) -> None:
         self.task = task
-        self.place: Place = "loop"
+        self.place: str = "loop"
         self.request: tuple[Origin, str] | None = None
         self.handed: tuple[Slot[Any], Call] | None = None
-        self.waits_for: Slot[Any] | None = None
+        self.waits_for: Sequence[Slot[Any]] = ()
         self.is_returning = False
+        self.is_cut = False
+        self.due: float | None = None
+        self.slot: Slot[Any] | None = None
+        self.told: tuple[int, Hashable] | None = None
+        self.began: float | None = None
         self.outer: Carrier | None = None
         self.lender = lender
-        self.kept: Scope | None = None
+        self.kept: KeptScope | None = None
         self.mark: object = None
         self.is_busy = False
         self.since = 0
         self.has_moved = False
         self._wake: Callable[[], object] | None = None
-        self._scope: Scope | None = None
+        self._scope: Cancellable | None = None
         self.places: Places | None = None
-        self.has_place = False
+        self.has_place = self.has_lent = False
         self.waiting = 0
         self._returners: list[Callable[[], object]] | None = None
 
-    def take(self, scope: Scope, place: Place) -> None:
+    def take(self, scope: Cancellable, place: str) -> None:
         """Begin with a call, whose body runs inside a scope."""
         self._scope = scope
         self.request = None
         self.place = place
+
+    def narrow(self, scope: Cancellable) -> None:
+        """The scope that cancelling the call cancels is another one, inside the first, or that again."""
+        self._scope = scope
 
     def cancel(self, origin: Origin, reason: str, /) -> None:
         """Cancel the body of the call; the first reason stands."""
@@ -144,11 +172,30 @@ class Carrier:
             self.request = (origin, reason)
             self._scope.cancel()
 
+    def is_to_end(self) -> bool:
+        """Whether the present call, which is in a thread, is cancelled or late; from any thread."""
+        return self.request is not None or self.is_cut or self.is_late
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the time of the present call, which is in a thread, has passed; from any thread."""
+        due = self.due
+        return due is not None and monotonic() >= due
+
+    def cut(self) -> None:
+        """Something around the present call is cancelled, which is in a thread and does not see it."""
+        self.is_cut = True
+
+    def stop_late(self) -> None:
+        """The time of the call has passed, as it has seen by itself."""
+        assert self._scope is not None, "a call is in a thread"
+        self._scope.cancel()
+
     def dismiss(self) -> None:
         """It has no more to carry out; its task need not be kept, which knows it."""
-        self.task = self._scope = None
+        self.task = self._scope = self.slot = None
 
-    def keep(self, scope: Scope, mark: object) -> None:
+    def keep(self, scope: KeptScope, mark: object) -> None:
         """Begin with calls that all run inside one scope, until one of them has used it.
 
         Args:
@@ -171,13 +218,7 @@ class Carrier:
         scope, self.kept = self.kept, None
         self.mark = None
         assert scope is not None, self
-        try:
-            swallowed = scope.__exit__(type(raised) if raised else None, raised, None)
-        except BaseException as exc:  # noqa: BLE001 - handed on
-            return exc
-        finally:
-            del scope
-        return None if swallowed else raised
+        return scope.leave(raised)
 
     # Idle -------------------------------------------------------------------------------------------
 
@@ -206,9 +247,9 @@ class Carrier:
     # The place --------------------------------------------------------------------------------------
 
     @property
-    def lends(self) -> bool:
-        """Whether the call has, or has lent, a place."""
-        return self.places is not None
+    def lacks_place(self) -> bool:
+        """Whether it has begun with a call, and neither has a place for it nor has lent one."""
+        return self.is_busy and self.places is None and not self.has_moved
 
     @property
     def is_bounded(self) -> bool:
@@ -216,29 +257,38 @@ class Carrier:
         return self.places is not None and self.places.is_bounded
 
     def occupy(self, places: Places) -> None:
-        """A place is this call's until `vacate`; it has been taken already."""
+        """A place, taken already, is this call's until `vacate`; another that it had is given back."""
+        if self.places is not None:
+            self.vacate()
         self.places = places
         self.has_place = True
         self.waiting = 0
 
     def join(self, places: Places) -> None:
-        """Places are limited from now on, while the call runs: it has one, unless it waits."""
-        self.places = places
-        self.has_place = self.waiting == 0
+        """The same while the call runs, whether there is one or not; unless it waits."""
+        if self.places is not None:
+            self.vacate()
+        self.places, self.has_place = places, self.waiting == 0
         if self.has_place:
             places.join()
 
     def vacate(self) -> None:
-        """The call has ended, and gives its place back if it has it."""
+        """The call, which lends, has ended, and gives its place back if it has it."""
         places, self.places = self.places, None
-        if places is None:
-            return
+        assert places is not None, self
         if self.is_returning:  # a task outlives its call; it goes on without
             places.withdraw(self)
             self._come_back()
+        self._want_no_more(places)
         if self.has_place:
             self.has_place = False
             places.free()
+
+    def _want_no_more(self, places: Places) -> None:
+        """If it has lent its place: that is back, or asked for, or the call goes on without."""
+        if self.has_lent:
+            self.has_lent = False
+            places.lent -= 1
 
     def pass_on(self) -> None:
         """The call that was to follow is carried out elsewhere, and has the place."""
@@ -254,8 +304,8 @@ class Carrier:
             self.places.withdraw(self)
             self._come_back()
         elif self.waiting == 1 and self.has_place:
-            self.has_place = False
-            self.places.free()
+            self.has_place, self.has_lent = False, True
+            self.places.lend()
             self.lender.fetch()
 
     def end_wait(self) -> None:
@@ -265,12 +315,26 @@ class Carrier:
         """
         self.waiting -= 1
         if self.waiting == 0 and not self.has_place and self.places is not None:
+            self._want_no_more(self.places)
             self.has_place = self.places.ask(self, returning=True)
             self.is_returning = not self.has_place
 
     def give_up_wait(self) -> None:
         """The wait was cancelled, or its time has passed: the call goes on without its place."""
         self.waiting -= 1
+        if self.waiting == 0 and self.places is not None:
+            self._want_no_more(self.places)
+
+    def receive(self, places: Places | None) -> None:
+        """A wait has ended, and a place of these, if they are counted, has been taken for the call."""
+        self.waiting -= 1
+        if places is None:
+            return
+        if self.places is places and not self.waiting and not self.has_place:
+            self._want_no_more(places)
+            self.has_place = True
+        else:
+            places.free()
 
     def grant(self) -> None:
         """The place is back."""
@@ -310,3 +374,27 @@ class _Nobody:
 
 NOBODY = _Nobody()
 """The lender of a call that runs where it was submitted, and has no place."""
+
+
+def begin_inline(task: object) -> Carrier:
+    """A plain call is carried out in the frame of a task that is somebody else's, until `end_inline`.
+
+    Args:
+        task: the running one.
+
+    Returns:
+        who carries it out.
+    """
+    carrier = Carrier(task, NOBODY)
+    carrier.outer = CARRIED.get(task)
+    CARRIED[task] = carrier
+    return carrier
+
+
+def end_inline(carrier: Carrier) -> None:
+    """It has ended."""
+    if carrier.outer is None:
+        del CARRIED[carrier.task]
+    else:
+        CARRIED[carrier.task] = carrier.outer
+    carrier.dismiss()

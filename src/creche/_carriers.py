@@ -15,17 +15,20 @@ What a call leaves behind in a task of trio's, a lock, say, is the next call's.
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import Any, final
 
+from outcome import Error
+
 from ._backend import CARRIER_NAME
-from ._call import Call, close_unbegun, itself
+from ._call import NO_WISHES, Call, close_unbegun, itself
 from ._carrier import CARRIED, Carrier, with_outer
 from ._dispatching import Dispatcher, Work
 from ._ki import openly, protected
 from ._slot import Slot
 from ._states import State
-from ._thread_calls import ThreadCall
+from ._thread_call import ThreadCall
 
 # A carrier that is given call after call lets the others run at least this often. Arbitrary.
 _YIELD_EVERY = 32
@@ -53,7 +56,7 @@ class Carriers(Dispatcher):
         carrier.is_busy = True
         enlist = self._backend.enlist
         call.context = call.context.copy()  # it is entered
-        enlisted = None if enlist is None else call.context.run(enlist, self._lineage)
+        enlisted = None if enlist is None else call.context.run(enlist, carrier.task, self._lineage)
         try:
             return await self._performer.perform(slot, call, carrier, in_own_task=False)
         finally:
@@ -65,6 +68,7 @@ class Carriers(Dispatcher):
                 CARRIED[carrier.task] = outer
             # Else its thread was left to itself, and waits for ever.
             self._busy += self._waits.pop(carrier.task, None) is not None
+            carrier.slot = None
             del slot, call  # see Performer.perform
             self._busy += nested
             self.let_go(carrier)
@@ -77,8 +81,10 @@ class Carriers(Dispatcher):
         book that is kept for every call, would cost a twentieth of it.
         """
         backend, board, performer = self._backend, self._board, self._performer
-        enlist, is_intact, counts = backend.enlist, backend.is_intact, board.counts
-        sources = self._queue.sources
+        enlist, is_intact, has_marks = backend.enlist, backend.is_intact, backend.has_marks
+        counts, retains, aside = board.counts, board.retains, board.aside
+        wild, lineage, is_light = self._queue.wild, self._lineage, performer.is_light
+        is_quick, hears = performer.is_quick, board.announcer.hears
         task = backend.current_task()
         carrier = CARRIED[task] = Carrier(task, self)
         streak = 0
@@ -94,27 +100,33 @@ class Carriers(Dispatcher):
                 wishes = call.wishes
                 if not (is_clear or self._may_begin(carrier, slot)):
                     is_clear = False
-                elif performer.is_light and call.is_async and wishes.timeout is None:
+                elif is_quick and call.is_async and (wishes is NO_WISHES or wishes.timeout is None):
                     if carrier.kept is None:
                         performer.keep_scope(carrier)
-                    enlisted = None if enlist is None else enlist(self._lineage)
+                    enlisted = None if enlist is None else enlist(task, lineage)
                     slot.begin(carrier)
                     board.running += 1
+                    if hears:
+                        board.tell_begun(slot, carrier)
                     made: Any = None
                     try:
                         made = call.fn(*call.args)
-                        value = await openly(made)
+                        value = await (openly(made) if has_marks else made)
                     except BaseException as exc:  # noqa: BLE001 - stored; what must travel on is raised below
                         is_clear = False
                         onward = performer.end_lightly(slot, call, carrier, raised=exc, made=made)
                     else:
-                        if carrier.request is None and is_intact(task, carrier.mark):
-                            callbacks = slot.complete(value)
+                        if hears and carrier.request is None and is_intact(task, carrier.mark):
+                            board.complete_and_tell(slot, value)
+                            # Whoever was told may have done anything.
+                            is_clear = not wild and is_intact(task, carrier.mark)
+                        elif carrier.request is None and is_intact(task, carrier.mark):
+                            callbacks = slot.end(_COMPLETED, value)
                             counts[_COMPLETED] += 1
                             board.running -= 1
-                            if callbacks is None and board.keeps_all:
+                            if callbacks is None and retains and not aside:
                                 # Else the next may come out of an iterable, which may do anything.
-                                is_clear = not sources
+                                is_clear = not wild
                             else:
                                 is_clear = False
                                 board.follow_up(slot, callbacks)
@@ -126,15 +138,23 @@ class Carriers(Dispatcher):
                     made = None
                     if enlisted is not None:
                         enlisted.clear()
+                elif (
+                    is_light
+                    and wishes.ticket is not None
+                    and wishes.timeout == math.inf
+                    and wishes.retry is None
+                ):
+                    is_clear = False
+                    onward = await self._hand_on(slot, call, carrier)
                 else:
                     is_clear = False
                     if carrier.kept is not None:
                         carrier.leave_kept(None)
-                    enlisted = None if enlist is None else enlist(self._lineage)
+                    enlisted = None if enlist is None else enlist(task, lineage)
                     onward = await performer.perform(slot, call, carrier)
                     if enlisted is not None:
                         enlisted.clear()
-                if wishes.gates:
+                if wishes is not NO_WISHES and wishes.gates:
                     self._queue.end(slot, wishes.gates)
                 del slot, call  # see Performer.perform
                 if onward is not None:
@@ -146,12 +166,17 @@ class Carriers(Dispatcher):
                 work = self._follow(carrier)
                 if work is None:
                     is_clear = False
-                    work = await self._find_work(carrier)
+                    wishes = NO_WISHES  # they lead to what was kept for the call, which is over
+                    work = self._find_work(carrier)
+                    if work is None and carrier in self._idle:
+                        work = await self._idle_until_handed(carrier)
                 if carrier.has_moved:
-                    is_clear = carrier.has_moved = False
                     await backend.shielded_checkpoint()
-            if onward is None:
-                await backend.shed_cancel()
+                    is_clear = carrier.has_moved = False
+                    if work is not None and work[1].places and carrier.places is None:
+                        carrier.occupy(work[1].places)  # a limit was set meanwhile
+            if onward is None and (shed := backend.shed_cancel(task)) is not None:
+                await shed
         finally:
             self._retire(carrier, sys.exception())
         if onward is not None:
@@ -159,6 +184,31 @@ class Carriers(Dispatcher):
                 raise onward
             finally:
                 del onward
+
+    async def _hand_on(self, slot: Slot[Any], call: Call, carrier: Carrier) -> BaseException | None:
+        """Have a call that needs nothing but a scope carried out in another place; see `perform`."""
+        performer, board = self._performer, self._board
+        if carrier.kept is None:
+            performer.keep_scope(carrier)
+        board.begin(slot, carrier)
+        came: Any = None
+        ticket = call.wishes.ticket
+        assert ticket is not None, call
+        carrier.place = ticket.place
+        try:
+            came = await performer.bodies.at_seat(slot, call, carrier, ticket)
+        except BaseException as exc:  # noqa: BLE001 - stored; what must travel on is handed back
+            return performer.end_lightly(slot, call, carrier, raised=exc)
+        else:
+            if isinstance(came, Error):
+                return performer.end_lightly(slot, call, carrier, raised=came.error)
+            if carrier.request is None and self._backend.is_intact(carrier.task, carrier.mark):
+                board.settle(slot, _COMPLETED, came.value)
+                return None
+            return performer.end_lightly(slot, call, carrier, value=came.value)
+        finally:
+            carrier.place = "loop"  # as its scope is kept for
+            del self, slot, call, carrier, came, performer, board  # see Performer.perform
 
     def _may_begin(self, carrier: Carrier, slot: Slot[Any]) -> bool:
         """Whether a call may begin now: it was not cancelled on its way here, and the run goes on."""
@@ -182,7 +232,8 @@ class Carriers(Dispatcher):
         queue, growth = self._queue, self._growth
         places = queue.places
         if (
-            not queue.is_simple
+            not (queue.waiting or queue.sources)
+            or not queue.is_simple
             or growth is None  # and calls may wait for room
             or carrier.places is not places
             or not (places is None or (carrier.has_place and not carrier.waiting and places.is_calm))
@@ -202,9 +253,16 @@ class Carriers(Dispatcher):
             if supplied is None:
                 return None
             slot, call = supplied
+        ticket = call.wishes.ticket
+        if ticket is not None:
+            call.turn = next(self._turns)
         if carrier.since != growth.passes:
             carrier.since = growth.end_and_begin(carrier.since)
-        goes_on = self._goes_on(carrier, call)
+        goes_on = (
+            self._backend.go_on(carrier.task, carrier.mark, call.context)
+            if call.is_async and ticket is None
+            else self._goes_on(carrier, call)
+        )
         if goes_on:
             return slot, call
         call.queued, call.places = False, places
@@ -218,8 +276,8 @@ class Carriers(Dispatcher):
         return slot, call
 
     def _goes_on(self, carrier: Carrier, call: Call) -> bool | None:
-        """Whether a carrier may carry out a call next; see `Backend.go_on`. A plain one needs none."""
-        if not call.is_async and self._performer.is_light and call.wishes.timeout is None:
+        """Whether a carrier may carry out a call next; see `Backend.go_on`. Some need none."""
+        if not self._needs_task(call):
             return None
         return self._backend.go_on(carrier.task, carrier.mark, call.context)
 
@@ -229,12 +287,12 @@ class Carriers(Dispatcher):
             carrier.since = self._growth.end_and_begin(carrier.since)
         await self._backend.shielded_checkpoint()
 
-    async def _find_work(self, carrier: Carrier) -> Work | None:
-        """The next call for a carrier, if need be after waiting idle; `None` when it is to end."""
+    def _find_work(self, carrier: Carrier) -> Work | None:
+        """The next call for a carrier; `None` when it is to end, or waits idle from now on."""
         if carrier.is_busy:
             self._end(carrier)
         work = self._next()
-        if work is None and self._halting.halted is None:
+        if work is None and self._queue.sources and self._halting.halted is None:
             self._supply()
             work = self._next()
         if self._room is not None:
@@ -248,10 +306,9 @@ class Carriers(Dispatcher):
                 return None
             # Whoever waited to submit it may have been cancelled, and must be able to say so first.
             carrier.has_moved = not goes_on or self._room is not None
-        elif self._may_idle(carrier):
-            work = await self._idle_until_handed(carrier)
-        if work is not None:
             self._begin(carrier, work[1])
+        elif self._may_idle(carrier):
+            self._idle[carrier] = None
         return work
 
     def _may_idle(self, carrier: Carrier) -> bool:
@@ -263,7 +320,7 @@ class Carriers(Dispatcher):
         )
 
     async def _idle_until_handed(self, carrier: Carrier) -> Work | None:
-        self._idle[carrier] = None
+        carrier.slot = None  # it has ended, and may be large
         try:
             await self._backend.park(carrier)
         except self._backend.cancelled:
@@ -274,6 +331,8 @@ class Carriers(Dispatcher):
         finally:
             self._idle.pop(carrier, None)
         work, carrier.handed = carrier.handed, None
+        if work is not None:
+            self._begin(carrier, work[1])
         return work
 
     def _go_on_with(self, job: ThreadCall, awaitable: Any) -> None:  # noqa: ANN401 - whatever it is
@@ -290,7 +349,7 @@ class Carriers(Dispatcher):
         task = carrier.task = self._backend.current_task()
         CARRIED[task] = carrier
         enlist = self._backend.enlist
-        enlisted = None if enlist is None else enlist(self._lineage)
+        enlisted = None if enlist is None else enlist(task, self._lineage)
         onward: BaseException | None = None
         try:
             onward = await self._performer.perform(slot, call, carrier, is_begun=True)
@@ -300,6 +359,7 @@ class Carriers(Dispatcher):
                 enlisted.clear()
             del slot, call, CARRIED[task]
             self._note_sent(job)
+            self._follow_sent(1)
             carrier.dismiss()
             del job
         if onward is not None:
@@ -313,10 +373,15 @@ class Carriers(Dispatcher):
         if carrier.is_busy:
             self._end(carrier)
         del CARRIED[carrier.task]
+        carrier.slot = None
         if carrier.kept is not None:
             carrier.leave_kept(raised)
         self.live -= 1
-        if self._halting.halted is None:
-            self._queue.nudge()
+        queue = self._queue
+        if self._halting.halted is None and (
+            queue.waiting or queue.sources or not queue.is_simple or self._room is not None
+        ):
+            queue.nudge()
             self.fetch()
-        self._look_for_end()
+        if self._leaving:
+            self._look_for_end()

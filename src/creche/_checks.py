@@ -10,9 +10,11 @@ and what is allowed.
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 
-from ._events import EVENT_NAMES
+from ._events import EVENT_NAMES, PREPARES
+from ._spelling import spell
 
 
 def check_count(option: str, given: object, *, cure: str, least: int = 1) -> int:
@@ -131,6 +133,40 @@ def check_instrument(given: object) -> None:
     if isinstance(given, type):
         msg = f"an instrument must be an object, not the class {given.__name__}; call it first"
         raise TypeError(msg)
-    if not any(callable(getattr(given, name, None)) for name in EVENT_NAMES):
+    if not any(callable(getattr(given, name, None)) for name in (*EVENT_NAMES, PREPARES)):
         msg = f"{given!r} is not an instrument: it has none of the methods {', '.join(EVENT_NAMES)}"
         raise TypeError(msg)
+
+
+def check_installed(what: str, packages: tuple[str, ...], extra: str) -> None:
+    """Check that the packages of an extra are there, before anything is begun that needs them.
+
+    Args:
+        what: what needs them.
+        packages: their names; they are not imported.
+        extra: of creche, which brings them along.
+
+    Raises:
+        ModuleNotFoundError: one of them is not installed.
+    """
+    for package in packages:
+        try:
+            is_there = importlib.util.find_spec(package) is not None
+        except (ImportError, ValueError):  # whoever looks for modules may say it so
+            is_there = False
+        if not is_there:
+            cure = f"install it with: pip install 'creche[{extra}]'"
+            msg = f"{what} the package {package}, which is not there; {cure}"
+            raise ModuleNotFoundError(msg, name=package)
+
+
+def name_call(key: object) -> str:
+    """How a message calls a call that is being submitted.
+
+    Args:
+        key: its key; `None` if it has none yet.
+
+    Returns:
+        words for the middle of a sentence.
+    """
+    return "the call" if key is None else f"call {spell(key)}"

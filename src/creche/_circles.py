@@ -18,20 +18,39 @@ from ._carrier import Carrier
 from ._limits import Gate
 from ._queue import Queue
 from ._slot import Slot
+from ._spelling import spell
+
+_Needs = dict[Slot[Any], list[Iterable[Any]]]
+"""Of each of some slots, groups: it goes on once one of each has ended."""
 
 
-def check_circle(carriers: Sequence[Carrier], slot: Slot[Any]) -> None:
+def refuse_own(slots: Sequence[Slot[Any]], task: object) -> None:
+    """Refuse a wait of a call for its own end, with a time limit or without.
+
+    Args:
+        slots: what is to be waited for.
+        task: which is about to wait.
+
+    Raises:
+        RuntimeError: one of the slots is of the call that the task carries out.
+    """
+    for slot in slots:
+        if slot.carried_by(task):
+            raise waits_for_itself(slot.key, [slot.key])
+
+
+def check_circle(carriers: Sequence[Carrier], slots: Sequence[Slot[Any]]) -> None:
     """Refuse a wait without a time limit that would close a circle of such waits.
 
     Args:
         carriers: of the call that is about to wait, and of those that it is carried out in.
-        slot: for what.
+        slots: for all of which.
 
     Raises:
         RuntimeError: the call would wait for itself, through the calls or the limit in the message.
     """
-    came_from: dict[Slot[Any], Slot[Any] | None] = {slot: None}
-    stack = [slot]
+    came_from: dict[Slot[Any], Slot[Any] | None] = dict.fromkeys(slots)
+    stack = list(came_from)
     has_gates = False
     while stack:
         one = stack.pop()
@@ -47,7 +66,10 @@ def check_circle(carriers: Sequence[Carrier], slot: Slot[Any]) -> None:
                 came_from[following] = one
                 stack.append(following)
     if has_gates:
-        _check_limits(carriers, [slot], slot.key, "would never end")
+        goes_on, _ = _look_ahead(carriers, slots)
+        for slot in slots:
+            if slot not in goes_on:
+                raise _waits_for_limit(slot.key, "would never end", *_look_ahead(carriers, [slot]))
 
 
 def check_room(carriers: Sequence[Carrier], slot: Slot[Any], queue: Queue) -> None:
@@ -62,14 +84,17 @@ def check_room(carriers: Sequence[Carrier], slot: Slot[Any], queue: Queue) -> No
         RuntimeError: none of the calls in the queue would ever start.
     """
     if _full_gates(slot):
-        _check_limits(carriers, [slot, *queue.in_order()], slot.key, "would never be admitted")
+        slots = [slot, *queue.in_order()]
+        goes_on, needs = _look_ahead(carriers, slots)
+        if goes_on.isdisjoint(slots):
+            raise _waits_for_limit(slot.key, "would never be admitted", goes_on, needs)
 
 
 def _waited_for(slot: Slot[Any]) -> Sequence[Slot[Any]]:
     """What a call cannot end before: what it waits for, or is to run after."""
     carrying = slot.carrying
     if isinstance(carrying, Carrier):
-        return () if carrying.waits_for is None else (carrying.waits_for,)
+        return carrying.waits_for
     call = slot.pending_call
     return () if call is None else call.after
 
@@ -81,27 +106,24 @@ def _full_gates(slot: Slot[Any]) -> list[Gate]:
     return [gate for gate in gates if gate.is_held_by_calls and slot not in gate.holders]
 
 
-def _check_limits(
-    carriers: Sequence[Carrier],
-    slots: Sequence[Slot[Any]],
-    key: Hashable,
-    what: str,
-) -> None:
-    """Refuse to wait for what waits for a limit that is held by nobody but those who wait for it.
+def _look_ahead(
+    carriers: Sequence[Carrier], slots: Sequence[Slot[Any]]
+) -> tuple[set[Slot[Any]], _Needs]:
+    """Which calls can go on, though limits are held; the others wait for a limit held by none but them.
 
     Args:
         carriers: of the call that is about to wait.
-        slots: for any of which.
-        key: of the call that the message is about.
-        what: it would never do.
+        slots: which it may wait for.
+
+    Returns:
+        those that can, of the slots and all that they wait for; and what each of these needs.
     """
-    needs: dict[Slot[Any], list[Iterable[Any]]] = {}
+    needs: _Needs = {}
     stack = list(slots)
     while stack:
         one = stack.pop()
         if one in needs:
             continue
-        # It goes on once one of each has ended.
         needs[one] = [[other] for other in _waited_for(one)]
         needs[one] += [gate.holders for gate in _full_gates(one)]
         stack += [other for group in needs[one] for other in group]
@@ -116,16 +138,29 @@ def _check_limits(
             if all(any(other in goes_on for other in group) for group in groups):
                 goes_on.add(one)
                 found = True
-    if not goes_on.isdisjoint(slots):
-        return
+    return goes_on, needs
+
+
+def _waits_for_limit(key: Hashable, what: str, goes_on: set[Slot[Any]], needs: _Needs) -> RuntimeError:
+    """The error for a wait that a limit makes endless.
+
+    Args:
+        key: of the call that the message is about.
+        what: it would never do.
+        goes_on: who goes on.
+        needs: what everybody needs.
+
+    Returns:
+        the error.
+    """
     gate, blocked = next((gate, one) for one in needs if one not in goes_on for gate in _full_gates(one))
-    holders = ", ".join(repr(getattr(holder, "key", holder)) for holder in gate.holders)
+    holders = ", ".join(spell(getattr(holder, "key", holder)) for holder in gate.holders)
     msg = (
-        f"call {key!r} {what}: {blocked.key!r} needs limit {gate.name!r} to start, which "
+        f"call {spell(key)} {what}: {spell(blocked.key)} needs limit {gate.name!r} to start, which "
         f"is held by {holders}, waiting in turn; limits are not lent: end the call that holds it first, "
-        f"or submit {blocked.key!r} without it"
+        f"or submit {spell(blocked.key)} without it"
     )
-    raise RuntimeError(msg)
+    return RuntimeError(msg)
 
 
 def waits_for_itself(key: Hashable, chain: Sequence[Hashable]) -> RuntimeError:
@@ -138,8 +173,8 @@ def waits_for_itself(key: Hashable, chain: Sequence[Hashable]) -> RuntimeError:
     Returns:
         the error.
     """
-    through = "" if len(chain) == 1 else f" through {', '.join(map(repr, chain[:-1]))}"
+    through = "" if len(chain) == 1 else f" through {', '.join(map(spell, chain[:-1]))}"
     return RuntimeError(
-        f"call {key!r} waits for itself{through}, which would never end; return its value instead, or "
-        f"wait from another task",
+        f"call {spell(key)} waits for itself{through}, which would never end; leave it out, return its "
+        f"value instead, or wait from another task",
     )

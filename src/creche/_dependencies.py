@@ -14,13 +14,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
-from traceback import format_exception_only
 from typing import Any, Protocol, final
 
 from ._board import Board
 from ._call import Call
 from ._slot import Slot
+from ._spelling import spell
 from ._states import Origin, State
+from ._tracebacks import in_a_line
 
 Ready = Callable[[Slot[Any], Call], object]
 """Told that a call may run now."""
@@ -100,7 +101,7 @@ class Dependencies:
         upstream = list(dict.fromkeys(after))
         failed = next((one for one in upstream if self._is_bad(held, one)), None)
         if failed is not None:
-            self._board.cancel(slot, "upstream", _why(failed))
+            self._cancel(slot, failed)
             return
         self._held[slot] = held
         call.after = tuple(one for one in upstream if not one.done)
@@ -148,12 +149,17 @@ class Dependencies:
     def _heed_one(self, held: Held, upstream: Slot[Any]) -> None:
         if held.missing.pop(upstream, None) is None:
             return  # it is not held any more
+        if held.slot.done:
+            return  # it has just been cancelled, and a done callback of its has settled the other
         if self._is_bad(held, upstream):
             self._release(held)
-            self._board.cancel(held.slot, "upstream", _why(upstream))
+            self._cancel(held.slot, upstream)
         elif not held.missing:
             self._release(held)
             held.ready(held.slot, held.call)
+
+    def _cancel(self, slot: Slot[Any], upstream: Slot[Any]) -> None:
+        self._board.settle(slot, State.CANCELLED, ("upstream", _why(upstream), upstream.root))
 
     def _release(self, held: Held) -> None:
         del self._held[held.slot]
@@ -202,5 +208,5 @@ def _why(upstream: Slot[Any]) -> str:
         return upstream.reason or ""
     error = upstream.peek_error()
     # Not by `str`, which of a user's exception may fail.
-    detail = upstream.origin if error is None else format_exception_only(error)[-1].strip()
-    return f"{upstream.key!r}, which it was to run after, is {upstream.state.name} ({detail})"
+    detail = upstream.origin if error is None else in_a_line(error)
+    return f"{spell(upstream.key)}, which it was to run after, is {upstream.state.name} ({detail})"

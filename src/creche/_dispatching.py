@@ -16,11 +16,12 @@ import abc
 import math
 from collections.abc import Callable
 from contextvars import copy_context
+from itertools import count
 from typing import Any
 
 from ._backend import CARRIER_NAME, Backend, Nursery
 from ._board import Board
-from ._call import UNTAKEN, Call
+from ._call import NO_WISHES, UNTAKEN, Call
 from ._carrier import CARRIED, Carrier
 from ._growth import BASE, Growth
 from ._guests import Guests
@@ -31,8 +32,11 @@ from ._pacing import Pacer
 from ._performing import Performer
 from ._places import Places
 from ._queue import Queue
+from ._returning import Returns
+from ._sent_calls import SentCall, SentCalls
 from ._slot import Slot
-from ._thread_calls import ThreadCall, ThreadCalls
+from ._thread_call import ThreadCall
+from ._thread_calls import ThreadCalls
 from ._waiting_room import WaitingRoom
 
 # How many carriers wait idle at most, in a run without a limit: each keeps some kilobytes. Arbitrary.
@@ -46,6 +50,7 @@ class Dispatcher(abc.ABC):
 
     Attributes:
         live: how many carriers there are.
+        is_light: whether calls need nothing but the loop, a thread, or a place; see `Performer`.
     """
 
     def __init__(
@@ -68,6 +73,7 @@ class Dispatcher(abc.ABC):
         self._queue = queue
         self._halting = halting
         self._performer = performer
+        self.is_light = performer.is_light
         # A submit that may be refused for want of room must know whether its call starts at once.
         self._growth = Growth() if room is None else None
         self._room = room
@@ -93,10 +99,25 @@ class Dispatcher(abc.ABC):
             self,
             callers_here(backend),
             when_ended=self._note_sent,
+            when_all_ended=self._follow_sent,
             go_on=self._go_on_with,
         )
+        self._elsewhere = SentCalls(
+            backend,
+            nursery,
+            board,
+            self._guests,
+            halting,
+            performer,
+            self,
+            when_ended=self._note_sent,
+            when_all_ended=self._follow_sent,
+        )
         performer.abandon_more = self._in_threads.abandon
+        performer.guards.guests = self._guests
+        self._returns = performer.retrier.returns = Returns(backend, board, queue, self._guests)
         self._context = copy_context()
+        self._turns = count(1)  # of the calls for places elsewhere, as they are taken from the queue
         self._pacer = Pacer(backend, nursery, queue, halting, self.fetch, self._look_for_end)
 
     @property
@@ -141,14 +162,14 @@ class Dispatcher(abc.ABC):
     @protected
     async def _grow(self, growth: Growth) -> None:
         """Start carriers for what is queued, as long as there is something; see `Growth`."""
-        backend = self._backend
+        backend, queue = self._backend, self._queue
         try:
-            while self._halting.halted is None and len(self._queue):
+            # Where a call may wait for more than a carrier, `fetch_all` sees to whatever can start.
+            while self._halting.halted is None and queue.is_simple and queue:
                 await backend.shielded_checkpoint()
-                for _ in range(growth.count_pass()):
-                    work = self._next()
-                    if work is None:
-                        break
+                most = growth.count_pass()
+                while most > 0 and (work := self._next()) is not None:
+                    most -= self._needs_task(work[1])
                     self._dispatch(work)
         finally:
             growth.is_watched = False
@@ -156,39 +177,64 @@ class Dispatcher(abc.ABC):
 
     def _dispatch(self, work: Work) -> None:
         slot, call = work
-        if not call.is_async and call.wishes.timeout is None and self._performer.is_light:
+        if not self._needs_task(call):
             self._send(slot, call)
             return
-        context = call.context
         while self._idle:
             carrier, _ = self._idle.popitem()
             if carrier.is_idle:
-                if self._backend.take_up(carrier.task, carrier.mark, context):
+                if self._backend.take_up(carrier.task, carrier.mark, call.context):
                     carrier.hand(work)
                     return
                 carrier.hand(None)
         self.live += 1
-        self._backend.start_soon(self._nursery, context, self._carry, work, CARRIER_NAME)
+        self._backend.start_soon(self._nursery, call.context, self._carry, work, CARRIER_NAME)
+
+    def _needs_task(self, call: Call) -> bool:
+        """Whether a call needs a carrier: more than a thread, or a place that takes it as it is."""
+        wishes = call.wishes
+        if wishes.timeout is None:
+            return call.is_async or not self.is_light
+        is_alone = wishes.ticket is not None and wishes.timeout == math.inf and wishes.retry is None
+        return not (is_alone and self.is_light and self._elsewhere.may_send(call))
 
     def _send(self, slot: Slot[Any], call: Call) -> None:
-        """Have a plain call carried out in a thread, without a task."""
+        """Have a call carried out without a task, in a thread or elsewhere."""
+        if self._growth is not None:
+            self._growth.turn_off()
         self.live += 1
-        job = self._in_threads.begin(slot, call)
-        self._begin(job.carrier, call)
-        self._in_threads.send(job)
+        if call.wishes.ticket is None:
+            self._in_threads.send(self._in_threads.begin(slot, call))
+        else:
+            self._elsewhere.send(slot, call)
 
-    def _note_sent(self, job: ThreadCall) -> None:
+    def send_at_once(self, slot: Slot[Any], call: Call) -> None:
+        """The same for one that was not queued, in a run without limits whose calls are light."""
+        call.places = None
+        self._busy += 1
+        self.live += 1
+        self._in_threads.send(self._in_threads.begin(slot, call))
+
+    def _note_sent(self, job: ThreadCall | SentCall) -> None:
         """A call that was sent has ended."""
-        self._end(job.carrier)
+        self._close(job.carrier)
         self.live -= 1
-        queue, gates = self._queue, job.call.wishes.gates
-        if gates:
-            queue.end(job.slot, gates)
-        if self._halting.halted is None and self._backend.is_cut_from(self._nursery):
-            self._halting.note_cancelled()
-        if self._halting.halted is None:
-            self._supply()
-            self.fetch()
+        wishes = job.call.wishes
+        if wishes is not NO_WISHES and wishes.gates:
+            self._queue.end(job.slot, wishes.gates)
+
+    def _follow_sent(self, ended: int) -> None:
+        """So many calls that were sent have ended since this was last called: others may start."""
+        halting, queue = self._halting, self._queue
+        if halting.halted is None and self._backend.is_cut_from(self._nursery):
+            halting.note_cancelled()
+        if halting.halted is None:
+            for _ in range(ended):
+                if queue.sources:
+                    self._supply()
+                if self._room is None and queue.is_simple and not (queue.sources or queue.waiting):
+                    break
+                self.fetch()
         self._look_for_end()
 
     def _supply(self) -> None:
@@ -209,13 +255,17 @@ class Dispatcher(abc.ABC):
 
     def _end(self, carrier: Carrier) -> None:
         """Its call has ended, and with it all that it had."""
-        carrier.is_busy = False
-        carrier.vacate()
-        self._busy -= 1
         if self._growth is not None:
             self._growth.end(carrier.since)
-        # Else its thread was left to itself, and waits for ever.
-        self._busy += self._waits.pop(carrier.task, None) is not None
+        self._close(carrier)
+
+    def _close(self, carrier: Carrier) -> None:
+        carrier.is_busy = False
+        if carrier.places is not None:
+            carrier.vacate()
+        self._busy -= 1
+        if self._waits:  # else its thread was left to itself, and waits for ever
+            self._busy += self._waits.pop(carrier.task, None) is not None
 
     def resize(self, number: int | None) -> None:
         """Let so many calls run at once from now on; `None` for no limit.
@@ -231,13 +281,14 @@ class Dispatcher(abc.ABC):
                 if call is not None and call.places is not UNTAKEN:
                     places.join()
                     call.places = places
-            sent = [job.carrier for job in self._in_threads.going_on]
-            for carrier in (*CARRIED.values(), *sent):
-                if carrier.lender is self and carrier.is_busy and not carrier.lends:
+            sent: Any = [*self._in_threads.going_on, *self._elsewhere.going_on]
+            for carrier in (*CARRIED.values(), *(one.carrier for one in sent)):
+                if carrier.lender is self and carrier.lacks_place:
                     carrier.join(places)
         elif places is not None:
             places.resize(number)
         self.fetch_all()
+        self._queue.nudge()  # whoever has more may have more of it open, or less
 
     def leave(self) -> None:
         """Nobody waits idle from now on: a carrier that finds no call ends. For the host, inside."""
@@ -249,6 +300,11 @@ class Dispatcher(abc.ABC):
                 carrier.hand(None)
         self._guests.hold_open()
         self._look_for_end()
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether the body of the run has ended."""
+        return self._leaving
 
     def note_wait(self, task: object, deadline: float | None) -> None:
         """A task that carries out a call waits for a slot until then at most; `None`: it has ended."""
@@ -286,10 +342,17 @@ class Dispatcher(abc.ABC):
 
     def _next(self) -> Work | None:
         queue = self._queue
-        work = queue.next() if queue.is_simple else queue.next(self._backend.current_time())
+        if queue.is_simple:
+            work = queue.next()
+        else:
+            work = queue.next(self._backend.current_time())
+            while work is not None and self._returns.admit(work[0]):
+                work = queue.next(self._backend.current_time())
         if work is not None:
             self._busy += 1
             self._note_coming()
+            if work[1].wishes.ticket is not None:
+                work[1].turn = next(self._turns)
         return work
 
     def _note_coming(self) -> None:
@@ -304,6 +367,7 @@ class Dispatcher(abc.ABC):
         """At the exit: without a call that runs or will, none can be submitted any more."""
         if self._leaving and self.live == 0 and not (self._guests.are_awaited or self._is_starting_more):
             self._in_threads.close()
+            self._elsewhere.close()
             self._when_drained()
 
     @property

@@ -17,7 +17,8 @@ from typing import Any
 from ._hosting import Run
 from ._lending import callers_here
 from ._slot import Slot
-from ._waiting import until_all_done
+from ._spelling import spell
+from ._together import until_all_done
 
 
 async def until_idle(run: Run) -> None:
@@ -78,7 +79,7 @@ def _refuse_calls(run: Run, what: str) -> None:
         if carrier.lender is run.carriers:
             key = next(slot.key for slot in run.board.open_slots() if slot.carrying is carrier)
             msg = (
-                f"call {key!r} cannot await {what} of its own runner, which would wait for the "
+                f"call {spell(key)} cannot await {what} of its own runner, which would wait for the "
                 f"call; do it outside, in the block of the runner"
             )
             raise RuntimeError(msg)

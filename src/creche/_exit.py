@@ -6,7 +6,8 @@ raised, the cancellation of a scope around it all. Here is the order; the first 
 1.  what crashed (``KeyboardInterrupt``, ``SystemExit``, ... out of a call, or Ctrl-C during the exit):
     bare if it is one thing, else in a group;
 2.  with `on_error="cancel"`, the failures, in a group, together with the body's own exception if that
-    is another one; unless that one is Ctrl-C or the like, which nobody would look for in a group;
+    is another one, and not the refusal of what it submitted after them; unless that one is Ctrl-C or
+    the like, which nobody would look for in a group;
 3.  the body's own exception, bare;
 4.  the cancellation of a scope around the run.
 
@@ -17,13 +18,15 @@ Invariant: nothing is raised in place of the body's own exception unless it is m
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 from ._board import Board
-from ._capture import fatal_part, leaves, split
+from ._capture import fatal_part, leaves, note_once, split
+from ._errors import RunnerClosed
+from ._guards import Ending
 from ._log import logger
 from ._performing import Performer
-
-# How many failures that nobody read are spelled out in the log.
-_SPELLED_OUT = 10
+from ._spelling import spell, spell_some
 
 
 def raise_what_is_due(
@@ -69,18 +72,32 @@ def log_unread(name: str, board: Board) -> None:
     if not unread:
         return
     count = len(unread) + board.unread.forgotten
-    spelled = unread[:_SPELLED_OUT]
-    keys = ", ".join(repr(key) for key, _ in spelled)
-    more = f" and {count - len(spelled)} more" if count > len(spelled) else ""
     first = next((slot.peek_error() for _, slot in unread if slot is not None), None)
     logger.error(
-        "%d failed call(s) of runner %r whose outcome nobody read: %s%s",
+        "%d failed call(s) of runner %r whose outcome nobody read: %s",
         count,
         name,
-        keys,
-        more,
+        spell_some([key for key, _ in unread], count),
         exc_info=first,
     )
+
+
+def log_left(name: str, left: list[tuple[Hashable, Ending]]) -> None:
+    """Say which calls have left threads to themselves that still run.
+
+    Args:
+        name: of the runner.
+        left: the keys of those that have, each with what has its thread; empty afterwards.
+    """
+    keys = [key for key, what in left if not what.has_ended]
+    left.clear()
+    if keys:
+        logger.warning(
+            "runner %r is left while threads of cancelled calls still run: %s; what they do is lost, "
+            "and being daemon threads they do not keep the interpreter from ending",
+            name,
+            ", ".join(map(spell, keys)),
+        )
 
 
 def _raise_crash(crashes: list[BaseException], exc: BaseException | None) -> None:
@@ -92,18 +109,23 @@ def _raise_crash(crashes: list[BaseException], exc: BaseException | None) -> Non
         raise fatal
 
 
+def _is_known(leaf: BaseException, errors: list[BaseException], performer: Performer) -> bool:
+    """Whether it is one of the failures, or follows from them: the body went on submitting."""
+    if isinstance(leaf, RunnerClosed) and leaf._halt is not None:  # noqa: SLF001 - set for this
+        return leaf._halt is performer.halted  # noqa: SLF001 - the same
+    return any(leaf is error for error in errors)
+
+
 def _failures(performer: Performer, own: BaseException | None) -> BaseException:
     errors: list[BaseException] = []
     for slot in performer.failures:
         slot.mark_read()
         error = slot.peek_error()
         assert error is not None, slot
-        note = f"in call {slot.key!r}"
-        if note not in getattr(error, "__notes__", ()):
-            error.add_note(note)
+        note_once(error, f"in call {spell(slot.key)}")
         if not any(error is other for other in errors):
             errors.append(error)
-    if own is not None and not all(any(leaf is error for error in errors) for leaf in leaves(own)):
+    if own is not None and not all(_is_known(leaf, errors, performer) for leaf in leaves(own)):
         errors.append(own)
     # An ExceptionGroup, unless one of them is a group of a user's that is none.
     return BaseExceptionGroup("calls of a runner failed", errors)

@@ -16,12 +16,15 @@ from typing import Any, Literal, TypeVar, TypeVarTuple, final, overload
 
 from outcome import Outcome
 
+from ._call import read_call
 from ._checks import check_reason, check_timeout
 from ._errors import RunnerClosed
 from ._hosting import Run
 from ._options import OnCollision
+from ._place import Place, PlaceOptions
+from ._retry import Retry
 from ._slot import Slot
-from ._submitting import read_wishes
+from ._submitting import wish
 from ._thread_mapping import ThreadMapping
 
 T = TypeVar("T")
@@ -50,10 +53,13 @@ class FromThread:
         *args: *Ts,
         on_collision: OnCollision = ...,
         timeout: float | None = ...,
+        retry: int | Retry | None = ...,
         priority: float = ...,
         limits: Iterable[str] = ...,
         after: Iterable[Hashable | Slot[Any]] = ...,
         after_any_end: bool = ...,
+        place: str | Place | None = ...,
+        place_options: PlaceOptions | None = ...,
     ) -> Slot[T]: ...
     @overload
     def submit(
@@ -63,10 +69,13 @@ class FromThread:
         *args: *Ts,
         on_collision: OnCollision = ...,
         timeout: float | None = ...,
+        retry: int | Retry | None = ...,
         priority: float = ...,
         limits: Iterable[str] = ...,
         after: Iterable[Hashable | Slot[Any]] = ...,
         after_any_end: bool = ...,
+        place: str | Place | None = ...,
+        place_options: PlaceOptions | None = ...,
     ) -> Slot[T]: ...
     def submit(
         self,
@@ -102,7 +111,7 @@ class FromThread:
         if not run.home.is_elsewhere:
             run.intake.check(key)
         submission = self._from_afar(run, key, call, args, options)
-        return submission.from_thread()  # type: ignore[no-any-return]
+        return submission.from_thread()  # type: ignore[no-any-return]  # a submission does not know the type
 
     def wait(self, key: Hashable | Slot[Any], timeout: float | None = None) -> Outcome[Any] | None:
         """Wait for the outcome of a call; never raise for the call.
@@ -192,8 +201,11 @@ class FromThread:
         key: Callable[[Item], Hashable] | None = ...,
         return_outcomes: Literal[False] = ...,
         timeout: float | None = ...,
+        retry: int | Retry | None = ...,
         priority: float = ...,
         limits: Iterable[str] = ...,
+        place: str | Place | None = ...,
+        place_options: PlaceOptions | None = ...,
     ) -> list[T]: ...
     @overload
     def map(
@@ -204,8 +216,11 @@ class FromThread:
         key: Callable[[Item], Hashable] | None = ...,
         return_outcomes: Literal[True],
         timeout: float | None = ...,
+        retry: int | Retry | None = ...,
         priority: float = ...,
         limits: Iterable[str] = ...,
+        place: str | Place | None = ...,
+        place_options: PlaceOptions | None = ...,
     ) -> list[Outcome[T]]: ...
     @overload
     def map(
@@ -216,8 +231,11 @@ class FromThread:
         key: Callable[[Item], Hashable] | None = ...,
         return_outcomes: Literal[False] = ...,
         timeout: float | None = ...,
+        retry: int | Retry | None = ...,
         priority: float = ...,
         limits: Iterable[str] = ...,
+        place: str | Place | None = ...,
+        place_options: PlaceOptions | None = ...,
     ) -> list[T]: ...
     @overload
     def map(
@@ -228,8 +246,11 @@ class FromThread:
         key: Callable[[Item], Hashable] | None = ...,
         return_outcomes: Literal[True],
         timeout: float | None = ...,
+        retry: int | Retry | None = ...,
         priority: float = ...,
         limits: Iterable[str] = ...,
+        place: str | Place | None = ...,
+        place_options: PlaceOptions | None = ...,
     ) -> list[Outcome[T]]: ...
     def map(
         self,
@@ -239,8 +260,11 @@ class FromThread:
         key: Callable[[Any], Hashable] | None = None,
         return_outcomes: bool = False,
         timeout: float | None = None,
+        retry: int | Retry | None = None,
         priority: float = 0,
         limits: Iterable[str] = (),
+        place: str | Place | None = None,
+        place_options: PlaceOptions | None = None,
     ) -> list[Any]:
         """Run a function over items, and give the values in the order of the items.
 
@@ -254,8 +278,11 @@ class FromThread:
                 and leave the board as they settle.
             return_outcomes: give every call's outcome instead, and end at no failure.
             timeout: of each call, from its start, in seconds.
+            retry: of each call: how often it is tried again if it fails, or a `Retry`.
             priority: of each call.
             limits: that each call needs, by their names.
+            place: where each call runs; see the runner's own `submit_nowait`.
+            place_options: for that place.
 
         Returns:
             the values, or the outcomes.
@@ -271,14 +298,23 @@ class FromThread:
             BaseException: what the first call in time raised; or what `items` or `key` raised.
         """
         run: Run = self._known(None)
-        wishes = read_wishes(run, None, timeout, priority, limits)
-        mapping = ThreadMapping[Any, Any](
-            run, fn, items, key, wishes, stop_at_failure=not return_outcomes
+        call = read_call(fn, ())  # a wrong one is refused although there may be no item
+        wish(
+            run,
+            None,
+            call,
+            timeout=timeout,
+            retry=retry,
+            priority=priority,
+            limits=limits,
+            place=place,
+            place_options=place_options,
         )
+        mapping = ThreadMapping[Any, Any](run, call, items, key, stop_at_failure=not return_outcomes)
         self._check_thread(run, "map")
         if not run.home.is_elsewhere:
             run.intake.check(None)
-        return mapping.collect(run.window)
+        return mapping.collect()
 
     def _find(self, key: Hashable | Slot[Any], verb: str) -> Slot[Any]:
         run: Run = self._known(key)

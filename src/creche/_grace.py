@@ -12,6 +12,7 @@ never due, no shield is left.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import final
 
 from ._backend import Backend, Nursery, Scope
@@ -28,11 +29,13 @@ class Grace(Parking):
 
     Attributes:
         is_over: whether nothing is shielded any more.
+        when_over: told when that comes.
     """
 
     def __init__(self, backend: Backend, halting: Halting, seconds: float) -> None:
         super().__init__()
         self.is_over = False
+        self.when_over: Callable[[], object] = lambda: None
         self._backend = backend
         self._halting = halting
         self._seconds = seconds
@@ -58,6 +61,7 @@ class Grace(Parking):
             self.is_over = True
             for scope in self._shields:
                 scope.shield = False
+            self.when_over()
             self._wake_all()
 
     def let_go(self) -> None:

@@ -9,9 +9,9 @@ Invariant: when the block of a group has been left, every call of it has settled
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from types import MappingProxyType, TracebackType
-from typing import Any, Literal, Self, final
+from typing import Any, Literal, Self, TypeVar, TypeVarTuple, final, overload
 
 from outcome import Error
 
@@ -20,8 +20,12 @@ from ._errors import RunnerClosed
 from ._hosting import Run
 from ._ki import call_openly, protected
 from ._slot import Slot
+from ._spelling import spell
 from ._states import State
-from ._waiting import until_all_done
+from ._together import until_all_done
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 StopWhen = Literal["first_success", "first_failure"] | Callable[[Slot[Any]], object]
 
@@ -60,13 +64,29 @@ class Group:
         """The slot for which `stop_when` held; `None` as long as it has not."""
         return self._stopped_by
 
+    @overload
+    def submit_nowait(
+        self,
+        key: Hashable,
+        call: Callable[[*Ts], Awaitable[T]],
+        *args: *Ts,
+        **options: object,
+    ) -> Slot[T]: ...
+    @overload
+    def submit_nowait(
+        self,
+        key: Hashable,
+        call: Callable[[*Ts], T],
+        *args: *Ts,
+        **options: object,
+    ) -> Slot[T]: ...
     @protected
     def submit_nowait(
         self,
         key: Hashable,
         call: Callable[..., Any],
-        *args: Any,  # noqa: ANN401 - the call's
-        **options: Any,  # noqa: ANN401 - those of the runner's
+        *args: object,
+        **options: object,
     ) -> Slot[Any]:
         """Check a call in, as the runner's `submit_nowait` does, and make it one of the group's.
 
@@ -86,13 +106,29 @@ class Group:
         self._check_open(key)
         return self._add(self._runner.submit_nowait(key, call, *args, **options))
 
+    @overload
+    async def submit(
+        self,
+        key: Hashable,
+        call: Callable[[*Ts], Awaitable[T]],
+        *args: *Ts,
+        **options: object,
+    ) -> Slot[T]: ...
+    @overload
+    async def submit(
+        self,
+        key: Hashable,
+        call: Callable[[*Ts], T],
+        *args: *Ts,
+        **options: object,
+    ) -> Slot[T]: ...
     @protected
     async def submit(
         self,
         key: Hashable,
         call: Callable[..., Any],
-        *args: Any,  # noqa: ANN401 - the call's
-        **options: Any,  # noqa: ANN401 - those of the runner's
+        *args: object,
+        **options: object,
     ) -> Slot[Any]:
         """Check a call in, as the runner's `submit` does, and make it one of the group's.
 
@@ -181,12 +217,12 @@ class Group:
     def _one_settled(self, slot: Slot[Any]) -> None:
         if self._ended is None and call_openly(self._holds, slot):
             self._stopped_by = slot
-            self.cancel(f"another call of its group ended it: {slot.key!r} is {slot.state.name}")
+            self.cancel(f"another call of its group ended it: {spell(slot.key)} is {slot.state.name}")
 
     def _check_open(self, key: Hashable) -> None:
         self._run.intake.check_thread(key)
         if self._ended is not None:
-            msg = f"cannot submit {key!r} to the group: it takes no more calls ({self._ended})"
+            msg = f"cannot submit {spell(key)} to the group: it takes no more calls ({self._ended})"
             raise RunnerClosed(msg)
 
 

@@ -58,6 +58,7 @@ class Halting:
         board: Board,
         queue: Queue,
         dependencies: Dependencies,
+        is_cut_from: Callable[[Nursery], bool],
     ) -> None:
         self.halted: Halt | None = None
         self.has_cancelled = False
@@ -68,6 +69,7 @@ class Halting:
         self._board = board
         self._queue = queue
         self._dependencies = dependencies
+        self._is_cut_from = is_cut_from
 
     @protected
     def halt(self, origin: Origin, reason: str, *, cancel: bool = True) -> None:
@@ -83,17 +85,26 @@ class Halting:
             self.when_halted()
             for guest in tuple(self.guests):
                 guest.cancel(origin, reason)
-            # Asked again for each: the callback of one may have settled the next.
-            dropped = (*self._queue.drop_all(), *self._dependencies.drop_all())
-            for slot in (slot for slot in dropped if not slot.done):
-                self._board.cancel(slot, "closed", self.why_dropped())
-            # At once, too: a thread may be waiting for one, and the end of the run for the thread.
-            self._board.lose_reservations(self.why_dropped())
+            self.drop_pending(self.why_dropped())
         if cancel:
             self.has_cancelled = True
             self._nursery.cancel_scope.cancel()
         if origin == "closed":
             self.when_cut()
+
+    @protected
+    def drop_pending(self, why: str) -> None:
+        """Cancel what has not begun, and what is reserved.
+
+        Args:
+            why: as a sentence.
+        """
+        dropped = (*self._queue.drop_all(), *self._dependencies.drop_all())
+        # Asked again for each: the callback of one may have settled the next.
+        for slot in (slot for slot in dropped if not slot.done):
+            self._board.cancel(slot, "closed", why)
+        # At once, too: a thread may be waiting for one, and the end of the run for the thread.
+        self._board.lose_reservations(why)
 
     def interrupt(self, reason: str) -> None:
         """Ctrl-C has hit the run: the first halts it as from outside, a further one leaves no time.
@@ -109,6 +120,11 @@ class Halting:
     def note_cancelled(self) -> None:
         """A scope around the run was cancelled, which does the cancelling: start nothing more."""
         self.halt("outer", SCOPE_CANCELLED, cancel=False)
+
+    def look(self) -> None:
+        """A call was cancelled from outside; by what is around the run, or by what the call has left."""
+        if self._is_cut_from(self._nursery):
+            self.note_cancelled()
 
     def why_dropped(self) -> str:
         """The reason of a call that does not start because of the halt."""

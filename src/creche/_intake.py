@@ -20,7 +20,7 @@ from typing import Any, final
 from weakref import ref
 
 from ._board import Board
-from ._call import Call, is_same_context, read_call
+from ._call import NO_WISHES, Call, Wishes, is_same_context, read_call
 from ._carriers import Carriers
 from ._dependencies import Dependencies, Ready, find_circle
 from ._errors import RunnerClosed
@@ -29,7 +29,11 @@ from ._ki import protected
 from ._options import OnCollision
 from ._queue import Queue
 from ._slot import Slot
+from ._spelling import spell
 from ._waiting_room import Applicant, WaitingRoom
+
+# Of every call that is submitted where none is set. Nobody enters it, see `Call`.
+_NO_VARIABLES = Context()
 
 
 @final
@@ -52,10 +56,12 @@ class Intake:
         *,
         ageing: float | None,
         room: WaitingRoom | None,
+        wishes: Callable[[Call], Wishes] | None,
     ) -> None:
         self.is_open = True
         self._name = name
         self._board = board
+        self._hears = board.announcer.hears
         self._home = board.home
         self._queue = queue
         self._dependencies = dependencies
@@ -64,18 +70,27 @@ class Intake:
         self._now = now
         self._ageing = ageing
         self._room = room
+        # Of calls that wish nothing themselves; `None` where that is nothing.
+        self._wishes = wishes
         self._thread = get_ident()
         # That of the last call, as long as one waits in it.
         self._context: Callable[[], Context | None] = lambda: None
 
     @protected
-    def claim(self, key: Hashable, call: Call | None, title: str | None = None) -> Slot[Any]:
+    def claim(
+        self,
+        key: Hashable,
+        call: Call | None,
+        title: str | None = None,
+        after: Sequence[Slot[Any]] = (),
+    ) -> Slot[Any]:
         """Check a call in, or reserve its key, while the intake is open.
 
         Args:
             key: the key; `None` for a fresh one.
             call: the call; `None` to reserve the key only.
             title: what a fresh key is made from; `None` for the name of the call.
+            after: what it waits for.
 
         Returns:
             the pending slot.
@@ -86,7 +101,7 @@ class Intake:
             TypeError: the key cannot be hashed.
         """
         self.check(key)
-        return self._board.claim(key, call, title)
+        return self._board.claim(key, call, title, after)
 
     def check(self, key: Hashable) -> None:
         """Refuse what comes too late, or from the wrong thread.
@@ -128,9 +143,12 @@ class Intake:
     def _why_closed(self, key: Hashable) -> RunnerClosed:
         halted = self._halting.halted
         if halted is not None:
-            return RunnerClosed(f"cannot submit {key!r}: the runner is closing ({halted.reason})")
+            error = RunnerClosed(f"cannot submit {spell(key)}: the runner is closing ({halted.reason})")
+            error._halt = halted  # noqa: SLF001 - for `_exit`, which drops what only follows from it
+            return error
         return RunnerClosed(
-            f"cannot submit {key!r}: the runner takes no more calls; start it again for another run",
+            f"cannot submit {spell(key)}: the runner takes no more calls; start it again for "
+            f"another run",
         )
 
     def check_thread(self, key: object) -> None:
@@ -145,7 +163,7 @@ class Intake:
         if get_ident() != self._thread:
             msg = (
                 f"runner {self._name!r} lives on another thread's loop, and this thread must not touch "
-                f"it (asked for {key!r}); submit by 'await runner.submit(...)' on another loop, by "
+                f"it (asked for {spell(key)}); submit by 'await runner.submit(...)' on another loop, by "
                 f"runner.from_thread.submit(...) in a thread without one; for the rest go through that "
                 f"loop: trio.from_thread, anyio.from_thread or asyncio.run_coroutine_threadsafe"
             )
@@ -181,7 +199,7 @@ class Intake:
         """
         if after:
             self._check_circle(key, after)
-        slot = self.claim(key, call)
+        slot = self.claim(key, call, None, after)
         ready = ready or self.enqueue
         if slot.done:
             return slot  # an instrument that was told of it has cancelled it
@@ -192,8 +210,10 @@ class Intake:
         return slot
 
     @protected
-    def submit_plain(self, key: Hashable, fn: object, args: tuple[object, ...]) -> Slot[Any]:
-        """Check a call in that wishes nothing, where nobody listens: `submit` in one frame.
+    def submit_plain(  # noqa: C901, PLR0912 - the hot path
+        self, key: Hashable, fn: object, args: tuple[object, ...]
+    ) -> Slot[Any]:
+        """Check a call in that wishes nothing: `submit` in one frame.
 
         Args:
             key: the key; `None` for a fresh one.
@@ -210,15 +230,19 @@ class Intake:
         """
         # Many that wait share one context, as long as nothing changes in it: each would be a sixth of
         # what they need.
-        context, last = copy_context(), self._context()
-        if last is not None and is_same_context(context, last):
+        context = copy_context()
+        if not context:
+            context = _NO_VARIABLES
+        elif (last := self._context()) is not None and is_same_context(context, last):
             context = last
         else:
             self._context = ref(context)
         if type(fn) is FunctionType and fn.__code__.co_flags & CO_COROUTINE:
-            call = Call(fn, args, is_async=True, context=context)
+            call = Call(fn, args, True, context)  # noqa: FBT003 - see there
         else:
             call = read_call(fn, args, context)
+        if self._wishes is not None:
+            call.wishes = self._wishes(call)
         board, queue = self._board, self._queue
         try:
             is_free = key is not None and key not in board.slots and type(key) is not Slot
@@ -234,9 +258,25 @@ class Intake:
             return self.submit(key, call)
         slot = board.slots[key] = Slot(key, self._home, call)
         board.claimed += 1
+        if self._hears:
+            board.tell_claimed(slot, call, ())
+            if slot.done:
+                return slot  # an instrument that was told of it has cancelled it
+            if not queue.is_simple:  # or has changed how many may run
+                self.enqueue(slot, call)
+                return slot
+        places = queue.places
+        if (
+            not call.is_async
+            and places is None
+            and self._carriers.is_light
+            and not queue.waiting
+            and call.wishes is NO_WISHES
+        ):
+            self._carriers.send_at_once(slot, call)
+            return slot
         call.queued = True
         queue.waiting.append(slot)
-        places = queue.places
         if places is None or places.has_free:
             self._carriers.fetch()
         return slot
@@ -259,10 +299,10 @@ class Intake:
         if self._halting.halted is not None or not self.is_open:
             raise self._why_closed(title)
         board = self._board
+        slots = board.slots
         key = board.fresh_key(title)
-        slot: Slot[Any] = Slot(key, self._home, call)
+        slot = slots[key] = Slot(key, self._home, call)
         slot.attend(partial(arrive, slot))
-        board.slots[key] = slot
         board.claimed += 1
         return slot
 
@@ -302,12 +342,14 @@ class Intake:
 
     def _check_circle(self, key: Hashable, after: Sequence[Slot[Any]]) -> None:
         there = None if key is None else self._board.look_up(key)
-        # Nothing runs after what nobody waits for; without this look a chain of reserved keys that is
-        # filled from its beginning would be walked back at each step.
-        circle = () if there is None or not there.is_awaited else find_circle(there, after)
+        # Only a reserved key can close one: any other that is there is taken. Nothing runs after what
+        # nobody waits for; without this look a chain of reserved keys that is filled from its beginning
+        # would be walked back at each step.
+        closes = there is not None and there.reserved and there.is_awaited
+        circle = find_circle(there, after) if there is not None and closes else ()
         if circle:
-            chain = ", which is to run after ".join(repr(slot.key) for slot in circle)
-            msg = f"call {key!r} cannot run after {chain}: that is a circle; leave one of them out"
+            chain = ", which is to run after ".join(spell(slot.key) for slot in circle)
+            msg = f"call {spell(key)} cannot run after {chain}: that is a circle; leave one of them out"
             raise ValueError(msg)
 
     def enqueue(self, slot: Slot[Any], call: Call) -> None:

@@ -1,7 +1,7 @@
-"""What every runner of creche's own does with calls: submit them under keys, and map over items.
+"""What every runner of creche's own does with calls: submit them under keys.
 
 What it is for: `KeyedTaskRunner` opens and closes the run, and puts calls into it. What depends on
-where or in which order calls are run is left to the runners on the next floor.
+where or in which order calls are run is left to the runners on higher floors.
 
 What it does not know: how calls are carried out; that is the run's.
 
@@ -10,24 +10,24 @@ Invariant: a call that is refused has left nothing behind: its key is free, and 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Awaitable, Callable, Hashable, Iterable
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any, Literal, TypeVar, TypeVarTuple, final, overload
-
-from outcome import Outcome
+from typing import Any, TypeVar, TypeVarTuple, final, overload
 
 from ._backends import detect
+from ._base import TaskConcurrencyType
 from ._call import Call, read_call
 from ._checks import check_choice
-from ._group import Group, StopWhen, submit_all, winner_of
 from ._hosting import Run
 from ._ki import protected
-from ._mapping import Mapping
 from ._options import ON_COLLISION, OnCollision, check_picklable
+from ._place import Place, PlaceOptions
+from ._place_names import place_named
+from ._retry import Retry
 from ._slot import Slot
 from ._steering import SteerableTaskRunner
-from ._submitting import read_wishes, submit_now
+from ._submitting import submit_now, wish
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -55,10 +55,13 @@ class KeyedTaskRunner(SteerableTaskRunner):
         *args: *Ts,
         on_collision: OnCollision = ...,
         timeout: float | None = ...,
+        retry: int | Retry | None = ...,
         priority: float = ...,
         limits: Iterable[str] = ...,
         after: Iterable[Hashable | Slot[Any]] = ...,
         after_any_end: bool = ...,
+        place: str | Place | None = ...,
+        place_options: PlaceOptions | None = ...,
     ) -> Slot[T]: ...
     @overload
     def submit_nowait(
@@ -68,10 +71,13 @@ class KeyedTaskRunner(SteerableTaskRunner):
         *args: *Ts,
         on_collision: OnCollision = ...,
         timeout: float | None = ...,
+        retry: int | Retry | None = ...,
         priority: float = ...,
         limits: Iterable[str] = ...,
         after: Iterable[Hashable | Slot[Any]] = ...,
         after_any_end: bool = ...,
+        place: str | Place | None = ...,
+        place_options: PlaceOptions | None = ...,
     ) -> Slot[T]: ...
     @protected
     def submit_nowait(
@@ -81,10 +87,13 @@ class KeyedTaskRunner(SteerableTaskRunner):
         *args: object,
         on_collision: OnCollision = "raise",
         timeout: float | None = None,
+        retry: int | Retry | None = None,
         priority: float = 0,
         limits: Iterable[str] = (),
         after: Iterable[Hashable | Slot[Any]] = (),
         after_any_end: bool = False,
+        place: str | Place | None = None,
+        place_options: PlaceOptions | None = None,
     ) -> Slot[Any]:
         """Check a call in under a key, without waiting; it runs when there is a place for it.
 
@@ -101,6 +110,11 @@ class KeyedTaskRunner(SteerableTaskRunner):
             timeout: how many seconds the call may run, from its start; then it is cancelled, and FAILED
                 with a `TimeoutError`. A value that it returns all the same counts, and a plain
                 function in a thread ends as it ends.
+            retry: how often the call is tried again if it fails: a number, or a `Retry`. `timeout` is of
+                each attempt then. Between two of them the call waits, without a place and without
+                its limits; it is RUNNING all the time, and `slot.attempt` says which one it is. Only the
+                last one counts. An attempt that was cancelled is the last one, and so is each
+                once the run is being closed.
             priority: of the calls that wait for a place, those with a higher one come first, equal ones
                 in the order of submission.
             limits: the names of the runner's limits that the call needs. It takes them all at once when
@@ -109,6 +123,11 @@ class KeyedTaskRunner(SteerableTaskRunner):
                 of other runners. When one of them ends otherwise, this call is CANCELLED at once, with
                 origin `upstream`. Until then it occupies no place.
             after_any_end: run it when all of them have ended, however they did.
+            place: where the call runs: `None` for where calls of this runner do; `"loop"`, where a plain
+                function blocks the loop; `"thread"`, where an async one has a loop of its own;
+                `"process"`; `"dask"`; or a `Place`. It is opened when it is first asked for, and closed
+                with the runner.
+            place_options: what that place is told of this call, if it takes options.
 
         Returns:
             the slot in which the outcome will land.
@@ -117,25 +136,31 @@ class KeyedTaskRunner(SteerableTaskRunner):
             KeyTaken: the key is there already, and `on_collision` is `"raise"`.
             RunnerNotStarted: the runner is not started.
             RunnerClosed: the runner has closed, or is closing.
+            ImportError: what the place needs is not installed.
             RunnerFull: `max_pending` calls wait for a place, and this one could not start at once.
             TypeError: `call` is a coroutine object, an async generator or not callable; or the key
                 cannot be hashed.
             UnknownKey: there is no call under one of the keys in `after`.
-            ValueError: `on_collision` is none of the three, `timeout` is negative, a number is NaN, the
-                runner has no limit of that name, or `after` closes a circle.
+            ValueError: `on_collision` is none of the three, a number is negative or NaN, the
+                runner has no limit or place of that name, or `after` closes a circle.
         """
         run = self._run
         if (
             run is not None
             and run.is_plain
             and timeout is None
+            and retry is None
             and priority == 0
             and limits is _NONE
             and after is _NONE
+            and place is None
+            and place_options is None
             and on_collision == "raise"
         ):
             return run.intake.submit_plain(key, call, args)
-        run, work = self._prepare(key, call, args, on_collision, timeout, priority, limits)
+        run, work = self._prepare(
+            key, call, args, on_collision, timeout, retry, priority, limits, place, place_options
+        )
         if run.room is None and on_collision == "raise" and isinstance(after, tuple) and not after:
             return run.intake.submit(key, work)
         return submit_now(run, key, work, on_collision, after, any_end=after_any_end)
@@ -161,161 +186,6 @@ class KeyedTaskRunner(SteerableTaskRunner):
         """
         return self._running(key).intake.claim(key, None)
 
-    @overload
-    async def map(
-        self,
-        fn: Callable[[Item], Awaitable[T]],
-        items: Iterable[Item] | AsyncIterable[Item],
-        *,
-        key: Callable[[Item], Hashable] | None = ...,
-        return_outcomes: Literal[False] = ...,
-        timeout: float | None = ...,
-        priority: float = ...,
-        limits: Iterable[str] = ...,
-    ) -> list[T]: ...
-    @overload
-    async def map(
-        self,
-        fn: Callable[[Item], Awaitable[T]],
-        items: Iterable[Item] | AsyncIterable[Item],
-        *,
-        key: Callable[[Item], Hashable] | None = ...,
-        return_outcomes: Literal[True],
-        timeout: float | None = ...,
-        priority: float = ...,
-        limits: Iterable[str] = ...,
-    ) -> list[Outcome[T]]: ...
-    @overload
-    async def map(
-        self,
-        fn: Callable[[Item], T],
-        items: Iterable[Item] | AsyncIterable[Item],
-        *,
-        key: Callable[[Item], Hashable] | None = ...,
-        return_outcomes: Literal[False] = ...,
-        timeout: float | None = ...,
-        priority: float = ...,
-        limits: Iterable[str] = ...,
-    ) -> list[T]: ...
-    @overload
-    async def map(
-        self,
-        fn: Callable[[Item], T],
-        items: Iterable[Item] | AsyncIterable[Item],
-        *,
-        key: Callable[[Item], Hashable] | None = ...,
-        return_outcomes: Literal[True],
-        timeout: float | None = ...,
-        priority: float = ...,
-        limits: Iterable[str] = ...,
-    ) -> list[Outcome[T]]: ...
-    async def map(
-        self,
-        fn: Callable[[Any], Any],
-        items: Iterable[Any] | AsyncIterable[Any],
-        *,
-        key: Callable[[Any], Hashable] | None = None,
-        return_outcomes: bool = False,
-        timeout: float | None = None,
-        priority: float = 0,
-        limits: Iterable[str] = (),
-    ) -> list[Any]:
-        """Run a function over items, and give the values in the order of the items.
-
-        It pulls an item only when fewer than `max_workers` and `max_pending` together of its calls
-        are open, and waits for room as `submit` does; with neither limit there is no bound on what is
-        in flight. It ends at the first call, in time, that does not
-        complete: the other calls of this map are cancelled, and have ended, when it raises. The same
-        when it is cancelled itself.
-
-        Args:
-            fn: a function of one item, async or plain.
-            items: an iterable or async iterable.
-            key: a function from an item to the key of its call; without it the calls have fresh keys
-                and leave the board as they are read.
-            return_outcomes: give every call's outcome instead, and end at no failure.
-            timeout: of each call, from its start, in seconds; see `submit`.
-            priority: of each call.
-            limits: that each call needs, by their names.
-
-        Returns:
-            the values, or the outcomes.
-
-        Raises:
-            CallCancelled: one of the calls was cancelled.
-            KeyTaken: two items have the same key, or one that is taken.
-            RunnerNotStarted: the runner is not started.
-            RunnerClosed: the runner has closed, or is closing.
-            TypeError: `fn`, `items`, `key` or another option is of the wrong kind.
-            ValueError: `timeout` is negative, a number is NaN, or there is no limit of that name.
-            BaseException: what the first call in time raised; or what `items` or `key` raised.
-        """
-        run = self._known(None)
-        wishes = read_wishes(run, None, timeout, priority, limits)
-        mapping = Mapping[Any, Any](run, fn, items, key, wishes)
-        await run.home.pass_by()
-        run.intake.check(None)
-        window = run.window
-        if return_outcomes:
-            return await mapping.outcomes(window)
-        return await mapping.values(window)
-
-    # Together --------------------------------------------------------------------------------------
-
-    def group(self, stop_when: StopWhen | None = None) -> Group:
-        """Submit calls that are awaited together and cancelled together.
-
-        ``async with runner.group() as g:``, and inside ``g.submit``, ``g.submit_nowait``, ``g.cancel``,
-        ``g.slots``. Leaving the block waits for the calls of the group, or cancels them if the block
-        raises; it raises nothing of the calls.
-
-        Args:
-            stop_when: `"first_success"`, `"first_failure"`, or a function that is handed each slot that
-                settles: when it holds, the rest of the group is cancelled.
-
-        Returns:
-            an async context manager, which gives the group.
-
-        Raises:
-            ValueError: `stop_when` is none of these.
-            RunnerNotStarted: the runner is not started.
-            RunnerClosed: the runner has closed, or is closing.
-        """
-        return Group(self, self._running(None), stop_when)
-
-    async def race(self, *calls: Callable[[], Awaitable[T]] | Callable[[], T]) -> T:
-        """Run calls beside each other, and give the value of the first that completes. A checkpoint.
-
-        The others are cancelled, and have ended, when it returns. Their keys are fresh, and leave the
-        board.
-
-        Args:
-            *calls: functions without arguments; for arguments use `functools.partial`.
-
-        Returns:
-            the value.
-
-        Raises:
-            ExceptionGroup: none has completed; with what each of them ended with.
-            ValueError: there is no call.
-            RunnerNotStarted: the runner is not started.
-            RunnerClosed: the runner has closed, or is closing.
-            TypeError: one of the calls cannot be called.
-        """
-        if not calls:
-            msg = "race needs at least one call"
-            raise ValueError(msg)
-        run = self._running(None)
-        group = Group(self, run, "first_success")
-        try:
-            async with group:
-                await submit_all(group, calls)
-            return winner_of(group).result()  # type: ignore[no-any-return]
-        finally:
-            for slot in group.slots.values():
-                slot.mark_read()
-                run.board.discard(slot)
-
     # For the runners on the next floor -------------------------------------------------------------
 
     async def _start(self, exit_stack: AsyncExitStack) -> None:
@@ -325,10 +195,13 @@ class KeyedTaskRunner(SteerableTaskRunner):
             detect(),
             workers=self._workers,
             threads=self._threads,
+            place_named=place_named,
+            has_queue=self.concurrency_type is not TaskConcurrencyType.SEQUENTIAL,
         )
         await run.open()
         self._run = run
         exit_stack.push_async_exit(_Closing(run))
+        await run.open_place()
         run.announce()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -355,8 +228,11 @@ class KeyedTaskRunner(SteerableTaskRunner):
         args: tuple[object, ...],
         on_collision: OnCollision,
         timeout: float | None,
+        retry: int | Retry | None,
         priority: float,
         limits: Iterable[str],
+        place: str | Place | None,
+        place_options: PlaceOptions | None,
     ) -> tuple[Run, Call]:
         """The run, and the call that was submitted to it, with what is wished of it.
 
@@ -364,13 +240,32 @@ class KeyedTaskRunner(SteerableTaskRunner):
             RunnerNotStarted: the runner is not started.
             TypeError: it cannot be called, or a wish is of the wrong type.
             ValueError: a wish is no such number, `on_collision` is none of the three, or the runner has
-                no limit of that name.
+                no limit or place of that name.
+            ImportError: what the place needs is not installed.
         """
         check_choice("on_collision", on_collision, ON_COLLISION)
         work = read_call(call, args)
         run = self._known(key)
-        if timeout is not None or priority != 0 or limits != ():
-            work.wishes = read_wishes(run, key, timeout, priority, limits)
+        if (
+            timeout is not None
+            or retry is not None
+            or priority != 0
+            or limits != ()
+            or place is not None
+            or place_options is not None
+            or run.has_wishes
+        ):
+            wish(
+                run,
+                key,
+                work,
+                timeout=timeout,
+                retry=retry,
+                priority=priority,
+                limits=limits,
+                place=place,
+                place_options=place_options,
+            )
         return run, work
 
 

@@ -85,7 +85,7 @@ def called_openly(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:  # noqa
 
 
 @disable_ki_protection
-async def await_openly(fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...]) -> Any:  # noqa: ANN401
+async def await_openly(fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...]) -> Any:  # noqa: ANN401 - whatever the function gives
     """Await what a function of the user's gives, from code that is protected.
 
     Args:

@@ -75,12 +75,16 @@ class Lane:
         self._entries[index] = (*self._entries[index][:2], other)
 
     def withdraw(self) -> None:
-        """A call of this lane was settled while it waited."""
+        """Count out a call of this lane that is about to be settled while it waits."""
         self._withdrawn += 1
+
+    def tidy(self) -> None:
+        """One is settled that was counted out."""
         if self._withdrawn > FEW and 2 * self._withdrawn > len(self._entries):
             self._withdrawn = 0
             self._entries = [entry for entry in self._entries if entry[2].state is State.PENDING]
             heapify(self._entries)
+        self.first()
 
     def entries(self) -> list[Entry]:
         """Those of the calls that wait, in no order."""

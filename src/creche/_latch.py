@@ -6,7 +6,7 @@ then, and that is an event loop.
 
 What it does not know: loops, slots.
 
-Invariant: `set` never waits.
+Invariant: `set` never waits. Once it has happened nobody waits any longer, wherever Ctrl-C has hit.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Latch:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._lock.acquire()
-        self._left = [self._lock.release]
+        self._left = [None]
 
     @property
     def is_set(self) -> bool:
@@ -35,7 +35,8 @@ class Latch:
     def set(self) -> None:
         """It has happened; by any thread, and again, as often as one likes."""
         with contextlib.suppress(IndexError):
-            self._left.pop()()  # of several threads, one gets it
+            self._left.pop()  # of several threads, one gets it
+            self._let_go()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Block this thread until it has happened.
@@ -46,7 +47,15 @@ class Latch:
         Returns:
             False when the time passed first.
         """
-        if self._lock.acquire(timeout=-1 if timeout is None else timeout):
-            self._lock.release()
+        if self.is_set:
             return True
-        return False
+        try:
+            return self._lock.acquire(timeout=-1 if timeout is None else timeout)
+        finally:
+            # Ctrl-C may come when the lock has been taken and nobody knows it yet; others wait for it.
+            if self.is_set:
+                self._let_go()
+
+    def _let_go(self) -> None:
+        with contextlib.suppress(RuntimeError):  # somebody else has
+            self._lock.release()

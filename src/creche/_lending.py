@@ -11,7 +11,7 @@ Invariant: whoever has begun to wait has ended it, one way or another, when `par
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextvars import ContextVar
 from typing import Any, final
 
@@ -25,6 +25,15 @@ IN_THREAD: ContextVar[tuple[Slot[Any], list[Carrier]] | None] = ContextVar(
     "creche call in thread", default=None
 )
 """The call that the present worker thread carries out, and whoever carries it, and what is around it."""
+
+SUBMITTER: ContextVar[tuple[tuple[int, Hashable] | None, object]] = ContextVar(
+    "creche submitter", default=(None, None)
+)
+"""In what is submitted from another thread: the run and the key of the call whose code it is, and the
+task that submits it here for that thread, if it is one."""
+
+MAIN_TASK: ContextVar[object] = ContextVar("creche main task of a thread", default=None)
+"""The task that is the body of an async call, on the loop of the thread that carries it out."""
 
 
 def callers_here(backend: Backend) -> list[Carrier]:
@@ -46,10 +55,40 @@ def callers_here(backend: Backend) -> list[Carrier]:
             found.append(carrier)
             carrier = carrier.outer
     if not found and of_thread is not None:
-        # A task that a thread has started on the loop, and waits for.
+        # A task that a thread has started on the loop, and waits for; not one of a loop in the thread.
         caller, callers = of_thread
-        return callers if caller.carrying is callers[0] else []
+        if caller.carrying is callers[0] and not caller.home.is_elsewhere:
+            return callers
     return found
+
+
+def caller_away() -> tuple[Slot[Any], list[Carrier]] | None:
+    """The call of another thread's loop that this thread, which runs a loop of its own, carries out.
+
+    Returns:
+        the call, and who carries it; `None` if there is none.
+    """
+    of_thread = IN_THREAD.get()
+    if of_thread is None or of_thread[0].carrying is not of_thread[1][0]:
+        return None
+    return of_thread if of_thread[0].home.is_elsewhere else None
+
+
+def submitter_here(backend: Backend) -> tuple[int, Hashable] | None:
+    """The run and the key of the call whose code submits something now, if it was told of.
+
+    Args:
+        backend: the loop's.
+
+    Returns:
+        `None` if it is no call's.
+    """
+    away, task = SUBMITTER.get()
+    # Not by the lineage of that task: the run may have been opened inside of another call.
+    if task is not None and task is backend.current_task() and task not in CARRIED:
+        return away
+    carriers = callers_here(backend)
+    return carriers[0].told if carriers else away
 
 
 @protected
@@ -77,6 +116,30 @@ async def park(backend: Backend, place: Parkable, seconds: float | None) -> None
             await backend.park(_Back(caller))
 
 
+async def pause(backend: Backend, seconds: float) -> None:
+    """Wait for nothing but the time. A checkpoint.
+
+    Args:
+        backend: the loop's.
+        seconds: how long.
+    """
+    await _park(backend, _Nothing(), seconds)
+
+
+async def take_back(backend: Backend, callers: Sequence[Carrier]) -> None:
+    """Have calls go on with their places, which they have lent; a checkpoint only if one is missing.
+
+    Args:
+        backend: the loop's.
+        callers: who carries them out.
+    """
+    for caller in callers:
+        caller.end_wait()
+    for caller in callers:
+        while caller.is_returning:
+            await backend.park(_Back(caller))
+
+
 async def _park(backend: Backend, place: Parkable, seconds: float | None) -> None:
     if seconds is None:
         await backend.park(place)
@@ -95,6 +158,7 @@ async def enter(backend: Backend, places: Places) -> None:
     entrance = _Entrance()
     if places.ask(entrance):
         return
+    entrance.task = backend.current_task()
     try:
         await backend.park(entrance)
     except BaseException:
@@ -158,11 +222,24 @@ class _Lent:
 
 
 @final
+class _Nothing:
+    """Is waited for in vain, until the time has passed."""
+
+    def enroll(self, wake: Callable[[], object]) -> bool:
+        del wake
+        return True
+
+    def withdraw(self, wake: Callable[[], object]) -> None:
+        pass
+
+
+@final
 class _Entrance:
     """Waits for a first place."""
 
     def __init__(self) -> None:
         self.is_granted = False
+        self.task: object = None
         self._wake: Callable[[], object] | None = None
 
     def grant(self) -> None:

@@ -17,11 +17,12 @@ from typing import Any, Generic, TypeVar, cast, final
 from outcome import Outcome
 
 from ._backend import Scope
-from ._call import Wishes, read_call
+from ._call import Call
 from ._hosting import Run
 from ._ki import await_openly, call_openly, protected
 from ._pulling import Pulling
 from ._slot import Slot
+from ._spelling import spell
 from ._states import State
 from ._submitting import begin, when_room
 from ._waiting import AsCompleted
@@ -40,33 +41,36 @@ class Mapping(Generic[Item, T]):
     def __init__(
         self,
         run: Run,
-        fn: Callable[[Item], Any],
+        call: Call,
         items: Iterable[Item] | AsyncIterable[Item],
         key: Callable[[Item], Hashable] | None,
-        wishes: Wishes,
     ) -> None:
-        self._is_async = read_call(
-            fn, ()
-        ).is_async  # a wrong one is refused although there may be no item
+        """Set it up; nothing is pulled.
+
+        Args:
+            run: to which.
+            call: what is done with each item: the function, and what is wished.
+            items: the items.
+            key: makes a key of an item; `None` for fresh ones.
+
+        Raises:
+            TypeError: `items` or `key` is of the wrong kind.
+        """
         if key is not None and not callable(key):
             msg = f"key must be a function of an item, or None for fresh keys, not {key!r}"
             raise TypeError(msg)
         self._iterator, self._aiterator = _iterators(items)
         self._run = run
-        self._fn = fn
+        self._call = call
         self._key = key
-        self._wishes = wishes
         self._index: dict[Slot[T], int] = {}
         self._results: list[Any] = []
         self._failure: Slot[T] | None = None
         self._stop_at_failure = True
         self._pulling: Scope | None = None
 
-    async def values(self, window: int | None) -> list[T]:
+    async def values(self) -> list[T]:
         """Every call's value, in the order of the items.
-
-        Args:
-            window: how many calls may be open at once; `None` for no limit.
 
         Returns:
             the values.
@@ -75,22 +79,20 @@ class Mapping(Generic[Item, T]):
             BaseException: what the first call in time raised that did not complete; the others are
                 cancelled, and have ended. Or what the iterable, or `key`, raised.
         """
-        await self._collect(window)
+        await self._collect()
         # The exception will lead back to frames that hold this object, which must not lead to its slot.
         failure, self._failure = self._failure, None
         self._index.clear()
         if failure is not None:
             try:
+                await failure.give_way()
                 failure.result()
             finally:
                 del failure
         return self._results
 
-    async def outcomes(self, window: int | None) -> list[Outcome[T]]:
+    async def outcomes(self) -> list[Outcome[T]]:
         """Every call's outcome, in the order of the items.
-
-        Args:
-            window: how many calls may be open at once; `None` for no limit.
 
         Returns:
             the outcomes.
@@ -99,32 +101,29 @@ class Mapping(Generic[Item, T]):
             BaseException: what the iterable, or `key`, raised.
         """
         self._stop_at_failure = False
-        await self._collect(window)
+        await self._collect()
         return self._results
 
-    async def _collect(self, window: int | None) -> None:
+    async def _collect(self) -> None:
         if self._iterator is None or self._run.room is not None:
-            await self._collect_as_completed(window)
+            await self._collect_as_completed()
             return
         pulling = Pulling[Any, T](
             self._run,
-            self._fn,
+            self._call,
             self._iterator,
             self._key,
-            self._wishes,
-            is_async=self._is_async,
-            window=window,
             stop_at_failure=self._stop_at_failure,
         )
         await pulling.collect()
         self._results, self._failure = pulling.results, pulling.failure
 
-    async def _collect_as_completed(self, window: int | None) -> None:
+    async def _collect_as_completed(self) -> None:
         async with AsCompleted[T](self._run.home, ()) as arrivals:
             ended = False
             try:
                 while self._failure is None:
-                    while window is not None and len(arrivals) >= window and self._failure is None:
+                    while self._failure is None and self._run.is_wide(len(arrivals)):
                         self._read(await anext(arrivals))
                     if self._failure is not None:
                         break
@@ -158,8 +157,8 @@ class Mapping(Generic[Item, T]):
     async def _submit(self, item: Item, arrivals: AsCompleted[T]) -> None:
         run = self._run
         key = None if self._key is None else call_openly(self._key, item)
-        call = read_call(self._fn, (item,))
-        call.wishes = self._wishes
+        call = Call(self._call.fn, (item,), is_async=self._call.is_async)
+        call.wishes = self._call.wishes
         slot: Slot[T]
         if run.room is None:
             slot = run.intake.submit(key, call)
@@ -202,7 +201,7 @@ class Mapping(Generic[Item, T]):
         """Cancel what is left, and wait until it has ended; not even a cancellation hurries that."""
         why = "its map() was cut short"
         if self._failure is not None:
-            why = f"another call of its map() did not complete: {self._failure.key!r}"
+            why = f"another call of its map() did not complete: {spell(self._failure.key)}"
         with self._run.backend.open_scope(shield=True):
             for slot in arrivals.open:
                 self._run.cancel(slot, "cancel", why)

@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from ._checks import check_choice, check_count, check_instrument, check_timeout
 from ._limits import Limit, Limiter, read_limits
+from ._place import Place
 from ._rates import Rate, read_rate
 
 OnError = Literal["collect", "cancel"]
@@ -40,6 +41,10 @@ class Options(NamedTuple):
         rate: how many calls start in a time; `None` for no limit.
         retain: whether the outcome of a settled call can still be looked up by its key.
         instruments: who is told about what happens.
+        place: where calls run that do not say: `None` for the loop, or a thread for plain ones;
+            `"thread"` for threads; or a place.
+        needs: the names of the limits that every call needs.
+        abandon_on_cancel: whether a call that is cancelled leaves its thread to itself.
     """
 
     max_workers: int | None
@@ -51,6 +56,9 @@ class Options(NamedTuple):
     rate: Rate | None
     retain: bool
     instruments: tuple[Any, ...]
+    place: Place | Literal["thread"] | None = None
+    needs: tuple[str, ...] = ()
+    abandon_on_cancel: bool = False
 
 
 def read_options(
@@ -64,6 +72,9 @@ def read_options(
     limits: Mapping[str, Any] = NO_LIMITS,
     rate: Rate | float | None = None,
     instruments: Iterable[object],
+    place: Place | Literal["thread"] | None = None,
+    needs: tuple[str, ...] = (),
+    abandon_on_cancel: bool = False,
 ) -> Options:
     """Check the options of a runner.
 
@@ -78,6 +89,9 @@ def read_options(
         limits: each name with a number, a limiter object, a `Rate` or a `Limit`.
         rate: a `Rate`, or a number of starts in a second; `None` for no limit.
         instruments: who is told about what happens.
+        place: where calls run that do not say, checked already.
+        needs: the names of the limits that every call needs, checked already.
+        abandon_on_cancel: whether a call that is cancelled leaves its thread to itself.
 
     Returns:
         the options, valid.
@@ -94,6 +108,9 @@ def read_options(
     check_choice("on_error", on_error, ("collect", "cancel"))
     if not isinstance(retain, bool):
         msg = f"retain must be True or False, not {retain!r}"
+        raise TypeError(msg)
+    if not isinstance(abandon_on_cancel, bool):
+        msg = f"abandon_on_cancel must be True or False, not {abandon_on_cancel!r}"
         raise TypeError(msg)
     if not isinstance(instruments, Iterable):
         msg = f"instruments must be a sequence of instruments, not {instruments!r}"
@@ -116,6 +133,9 @@ def read_options(
         rate=read_rate(rate),
         retain=retain,
         instruments=listeners,
+        place=place,
+        needs=needs,
+        abandon_on_cancel=abandon_on_cancel,
     )
 
 

@@ -11,28 +11,31 @@ Ctrl-C; the code of the call is not.
 
 from __future__ import annotations
 
-import inspect
-import math
 from collections.abc import Callable
-from functools import partial
-from typing import Any, cast, final
+from typing import Any, final
 
-from outcome import Error, Value
+from outcome import Error
 
-from ._backend import Backend, Scope
+from ._backend import Backend
 from ._board import Board
-from ._call import Call, close_unbegun, itself, run_in_context
+from ._bodies import Bodies, timed_out
+from ._call import Call, close_unbegun, run_in_context
 from ._capture import classify, fatal_part
-from ._carrier import NOBODY, Carrier
+from ._carrier import Carrier, begin_inline, end_inline
+from ._errors import StopCall
 from ._grace import Grace
+from ._guards import ThreadGuards
 from ._halting import SCOPE_CANCELLED, Halting
 from ._ki import await_openly, call_openly, protected
-from ._lending import IN_THREAD, callers_here, enter
+from ._place import PlaceFailed
 from ._places import Places
+from ._retrying import Retrier
 from ._slot import Slot
+from ._spelling import spell
 from ._states import State
 
 _NOT_RETURNED = object()
+_CANCELLED = State.CANCELLED
 
 
 @final
@@ -41,10 +44,12 @@ class Performer:
 
     Attributes:
         crashes: what calls raised that is no `Exception`; the host raises it.
-        is_light: whether a call needs nothing but its scope: nobody listens, and there is no grace.
+        is_quick: whether a call needs its scope only: there is no grace. `is_light`: nor is it told of.
         threads: of those, how many calls that have no place may be in one.
         abandon_more: does for calls that are carried out elsewhere what `abandon_thread` does, or for
             `None` what `abandon_threads` does; gives the slots of those that are in threads.
+        guards: its plain calls that wait for threads in tasks.
+        bodies: what runs the bodies of calls. `retrier`: what does again and again.
         failures: with `on_error="cancel"`, the slots that have failed, in the order of failing.
     """
 
@@ -55,20 +60,31 @@ class Performer:
         halting: Halting,
         *,
         threads: int,
+        abandons: bool,
         cancel_on_failure: bool,
         grace: Grace | None,
     ) -> None:
         self.crashes: list[BaseException] = []
-        self.is_light = grace is None and not board.announcer.hears
+        self.is_quick = grace is None
+        self.is_light = self.is_quick and not board.announcer.hears
         self.failures: list[Slot[Any]] = []
         self.abandon_more: Callable[[Slot[Any] | None], list[Slot[Any]]] = lambda _: []
         self._backend = backend
         self._board = board
         self._halting = halting
         self.threads = Places(threads)
-        self._thread_guards: dict[Scope, Slot[Any]] = {}
+        self.guards = ThreadGuards(backend, board, abandons=abandons, has_grace=grace is not None)
+        self.bodies = Bodies(backend, self.threads, self.guards)
+        self.retrier = Retrier(backend, board, halting, self.bodies, grace)
+        if grace is not None:
+            grace.when_over = self.guards.cut
         self._cancel_on_failure = cancel_on_failure
         self._grace = grace
+
+    @property
+    def halted(self) -> object:
+        """What has ended the run before its time, if anything has."""
+        return self._halting.halted
 
     def abandon_threads(self) -> list[Slot[Any]]:
         """From now on a cancelled call in a thread ends without waiting for the thread.
@@ -76,9 +92,7 @@ class Performer:
         Returns:
             the slots of the calls that run in threads now.
         """
-        for guard in self._thread_guards:
-            guard.shield = False
-        return [*self._thread_guards.values(), *self.abandon_more(None)]
+        return [*self.guards.abandon(None), *self.abandon_more(None)]
 
     def note_crash(self, error: BaseException, what: str) -> None:
         """Code of the user's raised what is no `Exception`: end the run; the host raises it then.
@@ -100,9 +114,7 @@ class Performer:
 
     def abandon_thread(self, slot: Slot[Any]) -> None:
         """The same for one call, if it is in a thread."""
-        for guard, other in self._thread_guards.items():
-            if other is slot:
-                guard.shield = False
+        self.guards.abandon(slot)
         self.abandon_more(slot)
 
     async def perform(  # noqa: C901, PLR0912, PLR0915 - the hot path stays in one frame
@@ -130,8 +142,8 @@ class Performer:
             `None` when the task may go on to other work.
         """
         backend, board = self._backend, self._board
-        timeout = call.wishes.timeout
-        if timeout is None:
+        timeout, ticket, retry = call.wishes.timeout, call.wishes.ticket, call.wishes.retry
+        if timeout is None or retry is not None:  # each attempt has the time
             scope = backend.open_scope()
         else:
             scope = backend.open_scope(deadline=backend.current_time() + timeout)
@@ -152,19 +164,26 @@ class Performer:
             with scope:
                 if board.announcer.hears and not is_begun:
                     board.tell("call_admitted", slot, call.place)
-                    if call.is_async:
-                        board.tell("call_started", slot, "loop")
-                if call.is_async:
+                    if call.is_async or ticket is not None:
+                        board.tell("call_started", slot, call.place)
+                if call.is_async and ticket is None and retry is None:
                     if in_own_task:
                         value = await await_openly(call.fn, call.args)
                     else:
                         value = await run_in_context(call.context, call.fn, call.args)
                 else:
-                    came = await self._plain(slot, call, carrier, in_own_task=in_own_task)
+                    if retry is not None:
+                        came = await self.retrier.run(
+                            slot, call, carrier, scope, in_own_task=in_own_task
+                        )
+                    elif ticket is not None:
+                        came = await self.bodies.at_seat(slot, call, carrier, ticket)
+                    else:
+                        came = await self.bodies.plain(slot, call, carrier, in_own_task=in_own_task)
                     if isinstance(came, Error):
                         # Not raised here: no coroutine lets a StopIteration through.
                         raised = came.error
-                    else:
+                    elif came is not None:
                         value = came.value
         except BaseException as exc:  # noqa: BLE001 - stored; what must travel on is handed back
             raised = exc
@@ -180,15 +199,11 @@ class Performer:
             elif carrier.request is not None:
                 board.cancel(slot, *carrier.request)
             else:  # nobody else has the scope: its deadline has passed
-                msg = f"call {slot.key!r} has not ended within its timeout of {timeout} seconds"
-                self.settle_failed(slot, call, State.FAILED, TimeoutError(msg))
+                assert timeout is not None
+                self.settle_failed(slot, call, State.FAILED, timed_out(slot.key, timeout))
             if in_own_task:
                 backend.forget_native_cancels(native)
-            elif (
-                onward is None
-                and backend.native_cancels() > native
-                and backend.current_effective_deadline() != -math.inf
-            ):
+            elif onward is None and backend.native_cancels() > native and not backend.is_cut():
                 # The call has made something else of it, and it comes only once: on with it. That of a
                 # scope shows again by itself.
                 onward = backend.cancelled()
@@ -206,9 +221,7 @@ class Performer:
         Args:
             carrier: whose task this is.
         """
-        scope = self._backend.open_scope()
-        scope.__enter__()
-        carrier.keep(scope, self._backend.mark(carrier.task))
+        carrier.keep(self._backend.keep_scope(carrier.task), self._backend.mark(carrier.task))
 
     def end_lightly(
         self,
@@ -233,6 +246,7 @@ class Performer:
         Returns:
             the cancellation that must travel on; see `perform`.
         """
+        board = self._board
         try:
             close_unbegun(made)
             if (
@@ -246,14 +260,19 @@ class Performer:
             if raised is not None:
                 onward = self._settle_raised(slot, call, raised, 0, in_own_task=True)
             elif value is not _NOT_RETURNED:
-                self._board.settle(slot, State.COMPLETED, value)
-            else:
+                board.settle(slot, State.COMPLETED, value)
+            elif board.announcer.hears:
                 assert carrier.request is not None
-                self._board.cancel(slot, *carrier.request)
-            self._backend.forget_native_cancels(0)
+                board.cancel(slot, *carrier.request)
+            else:  # the same in few frames: there may be many at once
+                callbacks = slot.end(_CANCELLED, carrier.request)
+                board.counts[_CANCELLED] += 1
+                board.running -= 1
+                if callbacks is not None or not board.retains or board.aside:
+                    board.follow_up(slot, callbacks)
             return onward
         finally:
-            del self, slot, call, carrier, value, raised, made  # see perform
+            del self, slot, call, carrier, value, raised, made, board  # see perform
 
     @protected
     def perform_inline(self, slot: Slot[Any], call: Call) -> None:
@@ -267,13 +286,16 @@ class Performer:
             BaseException: what the call raised that is no `Exception`; it is raised where it happened.
         """
         board = self._board
-        carrier = Carrier(self._backend.current_task(), NOBODY)
+        carrier = begin_inline(self._backend.current_task())
         board.begin(slot, carrier)
         if board.announcer.hears:
             board.tell("call_admitted", slot, "loop")
             board.tell("call_started", slot, "loop")
         try:
-            value = call_openly(call.fn, *call.args)
+            if call.wishes.retry is None:
+                value = call_openly(call.fn, *call.args)
+            else:
+                value = self.retrier.run_here(slot, call)
         except Exception as exc:  # noqa: BLE001 - stored
             self.settle_failed(slot, call, State.FAILED, exc)
         except BaseException as exc:
@@ -281,6 +303,8 @@ class Performer:
             raise
         else:
             board.settle(slot, State.COMPLETED, value)
+        finally:
+            end_inline(carrier)
 
     def _settle_raised(
         self,
@@ -292,19 +316,22 @@ class Performer:
         in_own_task: bool,
     ) -> BaseException | None:
         backend, board = self._backend, self._board
-        enclosing_cancelled = backend.current_effective_deadline() == -math.inf or (
-            not in_own_task and backend.native_cancels() > native
-        )
-        verdict = classify(raised, backend.cancelled, enclosing_cancelled=enclosing_cancelled)
+        enclosing_cancelled = backend.is_cut() or (not in_own_task and backend.native_cancels() > native)
+        if isinstance(raised, PlaceFailed):
+            self.settle_failed(slot, call, State.CRASHED, raised.error, is_lost=True)
+            return raised.cancellation if enclosing_cancelled else None
+        is_stop = isinstance(raised, StopCall)  # whoever is to stop has seen a real one by now
+        kind = StopCall if is_stop else backend.cancelled
+        verdict = classify(raised, kind, enclosing_cancelled=enclosing_cancelled)
+        if enclosing_cancelled and in_own_task:  # a plain call would start in its place, and not look
+            self._halting.look()
         if verdict.state is State.CANCELLED:
             assert verdict.origin is not None
             if verdict.origin == "foreign":
                 board.cancel(slot, "foreign", "a cancellation came out of it that nobody here made")
-            elif self._halting.halted is not None:
-                board.cancel(slot, *self._halting.halted)
             else:
-                board.cancel(slot, "outer", SCOPE_CANCELLED)
-            return verdict.onward
+                board.cancel(slot, *(self._halting.halted or ("outer", SCOPE_CANCELLED)))
+            return None if is_stop else verdict.onward
         assert verdict.error is not None
         self.settle_failed(slot, call, verdict.state, verdict.error)
         return verdict.onward
@@ -315,6 +342,8 @@ class Performer:
         call: Call,
         state: State,
         error: BaseException,
+        *,
+        is_lost: bool = False,
     ) -> None:
         """Settle a call that failed or crashed, and end the run if that is what it means.
 
@@ -323,72 +352,12 @@ class Performer:
             call: its call.
             state: FAILED or CRASHED.
             error: what it raised.
+            is_lost: whether it is its place that has crashed, which costs nobody else.
         """
         self._board.settle(slot, state, error)
-        what = f"call {slot.key!r}"
-        if state is State.CRASHED:
+        what = f"call {spell(slot.key)}"
+        if state is State.CRASHED and not is_lost:
             self.note_crash(error, what)
         elif self._cancel_on_failure and not call.wishes.contained:
             self.failures.append(slot)
             self._halting.halt("closed", f"{what} raised {type(error).__name__}")
-
-    async def _plain(
-        self,
-        slot: Slot[Any],
-        call: Call,
-        carrier: Carrier,
-        *,
-        in_own_task: bool,
-    ) -> Value[Any] | Error:
-        """A plain call: in a thread, and if it gives an awaitable, that on the loop."""
-        try:
-            if carrier.is_bounded:  # it has a place, and so many threads there may be
-                came = await self._in_thread(slot, call)
-            else:
-                await enter(self._backend, self.threads)
-                carrier.occupy(self.threads)
-                try:
-                    came = await self._in_thread(slot, call)
-                finally:
-                    carrier.vacate()
-            if isinstance(came, Error) or not inspect.isawaitable(came.value):
-                return came
-            try:
-                if in_own_task:
-                    return Value(await await_openly(itself, (came.value,)))
-                return Value(await run_in_context(call.context, itself, (came.value,)))
-            finally:
-                close_unbegun(came.value)  # Ctrl-C may have come before its first step
-        finally:
-            del self, slot, call, carrier  # see perform
-
-    async def _in_thread(self, slot: Slot[Any], call: Call) -> Value[Any] | Error:
-        backend, board = self._backend, self._board
-        await backend.checkpoint_if_cancelled()  # it would be shielded, and could still be spared
-        guard = backend.open_scope(shield=True)
-        self._thread_guards[guard] = slot
-        try:
-            if board.announcer.hears:
-                board.tell("call_started", slot, "thread")
-            body = partial(_captured, (slot, callers_here(backend)), call.fn, call.args)
-            came = await backend.run_in_thread(body, f"creche {slot.key!r}", guard)
-            return cast("Value[Any] | Error", came)
-        finally:
-            del self._thread_guards[guard]
-
-
-def _captured(
-    caller: tuple[Slot[Any], list[Carrier]],
-    fn: Callable[..., Any],
-    args: tuple[Any, ...],
-) -> Value[Any] | Error:
-    """What a plain function does, as an outcome: no transport ever carries its exceptions."""
-    token = IN_THREAD.set(caller)  # the thread runs in a copy of the context
-    try:
-        return Value(fn(*args))
-    except BaseException as exc:  # noqa: BLE001 - handed over, whatever it is
-        return Error(exc)
-    finally:
-        # The context is held by frames of the thread's, and those by what the call raised.
-        IN_THREAD.reset(token)
-        del caller, fn, args, token  # see Performer.perform

@@ -12,6 +12,9 @@ lowered, until as many have come free. Whoever has asked is granted a place once
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Protocol, final
 
 
@@ -30,16 +33,21 @@ class Places:
     Attributes:
         taken: how many of them somebody has.
         is_calm: whether one that comes free is nobody's yet, and not one too many.
+        lent: how many were given back by somebody who will want one again.
+        when_lent: called before one is.
     """
 
-    __slots__ = ("_asking", "_limit", "_returning", "is_calm", "taken")
+    __slots__ = ("_asking", "_limit", "_returning", "is_calm", "lent", "taken", "when_lent")
 
     def __init__(self, limit: int | None) -> None:
         self.taken = 0
         self.is_calm = True
+        self.lent = 0
+        self.when_lent: Callable[[], object] = lambda: None
         self._limit = math.inf if limit is None else limit
-        self._asking: dict[Asking, None] = {}
-        self._returning: dict[Asking, None] = {}
+        # The first one leaves a plain dict in a time that grows with how many have left before.
+        self._asking: OrderedDict[Asking, None] = OrderedDict()
+        self._returning: OrderedDict[Asking, None] = OrderedDict()
 
     def resize(self, limit: int | None) -> None:
         """Have so many places from now on; whoever has one keeps it.
@@ -84,13 +92,17 @@ class Places:
         if not self.is_calm:
             self._look()
 
+    def lend(self) -> None:
+        """Give a place back for a while; `lent` is less by one when that is over, one way or another."""
+        self.lent += 1
+        self.when_lent()
+        self.free()
+
     def _look(self) -> None:
         self.is_calm = self.taken <= self._limit and not self._returning and not self._asking
 
     def _pass_on(self) -> None:
-        line = self._returning or self._asking
-        asking = next(iter(line))
-        del line[asking]
+        asking, _ = (self._returning or self._asking).popitem(last=False)
         asking.grant()
 
     def ask(self, asking: Asking, *, returning: bool = False) -> bool:
@@ -108,6 +120,28 @@ class Places:
         (self._returning if returning else self._asking)[asking] = None
         self.is_calm = False
         return False
+
+    @property
+    def is_for_asking(self) -> bool:
+        """Whether one that comes free is for who has asked first, and not for a return, or too many."""
+        return self.taken <= self._limit and not (self._returning or self.lent)
+
+    @property
+    def asking(self) -> int:
+        """How many wait for a place that never had one."""
+        return len(self._asking)
+
+    def first_asking(self, number: int) -> Iterable[Asking]:
+        """Those of them whose turn comes first, in order; nobody may ask or withdraw meanwhile.
+
+        Args:
+            number: how many at most.
+        """
+        return islice(self._asking, number)
+
+    def list_asking(self) -> list[Asking]:
+        """Who waits for a place that never had one, in the order of asking."""
+        return list(self._asking)
 
     def withdraw(self, asking: Asking) -> None:
         """Ask no longer."""

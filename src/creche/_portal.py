@@ -166,7 +166,7 @@ class Portal:
         try:
             if errand.enroll(answered.set):
                 answered.wait()
-            return errand.result()  # type: ignore[no-any-return]
+            return errand.result()  # type: ignore[no-any-return]  # an errand knows no type
         finally:
             errand.take_back()  # of no effect, unless by Ctrl-C
             del errand

@@ -16,16 +16,24 @@ from collections.abc import Callable, Hashable, Iterator
 from contextvars import copy_context
 from typing import Any, Generic, TypeVar, final
 
-from ._call import Call, Wishes, name_of
+from ._call import Call, name_of
 from ._hosting import Run
 from ._ki import call_openly, called_openly, protected
 from ._slot import Slot
+from ._spelling import spell
 from ._states import State
 
 Item = TypeVar("Item")
 T = TypeVar("T")
 
 _END: Any = object()
+
+# Iterators in which there is no code of anybody's.
+_TAME = frozenset(type(iter(kind())) for kind in (list, tuple, dict, set, str, bytes)) | {
+    type(iter(range(0))),
+    type(iter({}.values())),
+    type(iter({}.items())),
+}
 
 
 @final
@@ -40,25 +48,24 @@ class Pulling(Generic[Item, T]):
     def __init__(
         self,
         run: Run,
-        fn: Callable[[Item], Any],
+        call: Call,
         iterator: Iterator[Item],
         key: Callable[[Item], Hashable] | None,
-        wishes: Wishes,
         *,
-        is_async: bool,
-        window: int | None,
         stop_at_failure: bool,
     ) -> None:
         self.results: list[Any] = []
         self.failure: Slot[T] | None = None
         self._run = run
-        self._fn = fn
-        self._name = name_of(fn)
+        self._fn = call.fn
+        self._name = name_of(call.fn)
         self._from = (iterator, _END)
+        self._is_tame = key is None and type(iterator) in _TAME
         self._key = key
-        self._wishes = wishes
-        self._is_async = is_async
-        self._window = window
+        # Who submits them all: the item may be pulled by a carrier that has just ended another call.
+        run.board.note_submitter(call)
+        self._wishes = call.wishes._replace(pulled=True) if call.wishes.parent else call.wishes
+        self._is_async = call.is_async
         self._stop_at_failure = stop_at_failure
         self._context = copy_context()
         self._open: dict[Slot[T], int] = {}
@@ -66,7 +73,7 @@ class Pulling(Generic[Item, T]):
         self._has_ended = self._is_cut = False
         self._wake: Callable[[], object] | None = None
         # A call that needs a limit may have to wait though there is a place.
-        self._is_supplied = window is not None and not wishes.gates
+        self._is_supplied = run.window is not None and not call.wishes.gates
         self._is_nudged = False
 
     @protected
@@ -79,6 +86,8 @@ class Pulling(Generic[Item, T]):
         run = self._run
         if self._is_supplied:
             run.queue.sources.append(self)
+            if not self._is_tame:
+                run.queue.wild.append(self)
         try:
             while not self._is_over:
                 await self._fill()
@@ -87,6 +96,8 @@ class Pulling(Generic[Item, T]):
         finally:
             if self._is_supplied:
                 run.queue.sources.remove(self)
+                if not self._is_tame:
+                    run.queue.wild.remove(self)
             await self._cut_short()
         error, self._error = self._error, None
         if error is not None:
@@ -108,7 +119,7 @@ class Pulling(Generic[Item, T]):
             not self._has_ended
             and self.failure is None
             and self._error is None
-            and (self._window is None or len(self._open) < self._window)
+            and not self._run.is_wide(len(self._open))
         )
 
     async def _fill(self) -> None:
@@ -126,12 +137,12 @@ class Pulling(Generic[Item, T]):
 
     def supply(self) -> tuple[Slot[Any], Call] | None:
         """The next call, for the carrier that asks; part of `_queue.Source`."""
-        if self._has_ended or len(self._open) >= (self._window or 0):
+        if self._has_ended or len(self._open) >= (self._run.window or 0):  # `is_wide`, in this frame
             return None
         if self._run.halting.halted is not None:  # whose body may be cancelled: let it find out itself
             self.nudge()
             return None
-        pulled = None if self._is_over else self._pull()
+        pulled = self._pull() if self.failure is None and self._error is None else None
         if pulled is None and self._is_over:
             self.nudge()
         return pulled
@@ -160,15 +171,20 @@ class Pulling(Generic[Item, T]):
         """The next item, and its call, checked in; not in the queue. `None` when it has ended."""
         run = self._run
         try:
-            item = self._context.run(called_openly, next, self._from)
+            context = self._context
+            if self._is_tame:
+                item = next(*self._from)
+            else:
+                item = context.run(called_openly, next, self._from)
+                # The iterable may change it before the call begins, and let calls begin while it is
+                # entered.
+                context = context.copy()
             if item is _END:
                 self._has_ended = True
                 return None
-            # The iterable may change it before the call begins, and let calls begin while it is entered.
-            context = self._context.copy()
-            call = Call(self._fn, (item,), is_async=self._is_async, context=context)
+            call = Call(self._fn, (item,), self._is_async, context)
             call.wishes = self._wishes
-            if run.is_plain and self._key is None:
+            if run.is_plain and self._key is None and not run.board.announcer.hears:
                 slot = run.intake.check_in(self._name, call, self._arrive)
                 self._open[slot] = len(self.results)
                 self.results.append(_END)
@@ -205,9 +221,10 @@ class Pulling(Generic[Item, T]):
             self._run.board.discard(slot)
         # A carrier that has completed a call asks for the next one by itself, until there is none; but
         # where others wait an item stands in the queue among them, for its turn.
+        queue = self._run.queue
         if (
             not self._is_supplied
-            or len(self._run.queue)
+            or ((queue.waiting or not queue.is_simple) and len(queue))
             or state is not State.COMPLETED
             or self._is_cut
             or (self._has_ended and not self._open)
@@ -223,7 +240,7 @@ class Pulling(Generic[Item, T]):
         run = self._run
         why = "its map() was cut short"
         if self.failure is not None:
-            why = f"another call of its map() did not complete: {self.failure.key!r}"
+            why = f"another call of its map() did not complete: {spell(self.failure.key)}"
         with run.backend.open_scope(shield=True):
             for slot in tuple(self._open):
                 run.cancel(slot, "cancel", why)

@@ -1,7 +1,6 @@
 """Admission: which pending call runs next, and whether there is a place for it.
 
-What it is for: the carriers ask `next`, and tell when a place or a limit is free again; nothing else
-decides.
+What it is for: the carriers ask `next`, and tell when a place or a limit is free; nothing else decides.
 
 What it does not know: loops, clocks, tasks. It is plain state; `now` is an argument. Without priorities
 and limits it costs a deque and an integer.
@@ -16,8 +15,7 @@ limit is kept for it: no later call takes it. So a call that needs several limit
 one short, now the other, is passed at most as often as they had anything left, and never starves.
 
 With ageing, a call gains one point of priority for each so many seconds that it waits. All gain alike,
-so that the order of two calls never changes while they wait: it is that of the times at which they
-would reach any given priority.
+so that the order of two never changes: it is that of the times at which they reach any given priority.
 """
 
 from __future__ import annotations
@@ -31,6 +29,7 @@ from types import MappingProxyType
 from typing import Any, Protocol, final
 
 from ._call import Call
+from ._checks import name_call
 from ._lanes import FEW, Lane
 from ._limits import Gate
 from ._places import Places
@@ -65,6 +64,7 @@ class Queue:
             has been settled instead if that gives none. `None` to hand them all out.
         is_simple: whether all that a call may wait for is a place: what comes free then serves one.
         sources: who is asked for calls when none waits, by the carriers that have just ended one.
+        wild: those of them who run code of the user's when asked.
         waiting: while `is_simple`: those that wait, and some that were cancelled meanwhile.
         wakes_at: when `next` may have something that it did not have when last asked, though nothing
             else happens; infinity if it will not.
@@ -85,6 +85,7 @@ class Queue:
         "sources",
         "waiting",
         "wakes_at",
+        "wild",
     )
 
     def __init__(
@@ -99,6 +100,7 @@ class Queue:
         self.gates = gates
         self.judge: Callable[[Slot[Any]], Slot[Any] | None] | None = None
         self.sources: list[Source] = []
+        self.wild: list[Source] = []
         self.wakes_at = math.inf
         self._ageing = ageing
         self._bucket = None if rate is None else Bucket(rate)
@@ -143,7 +145,7 @@ class Queue:
             if name not in self.gates:
                 known = ", ".join(map(repr, self.gates)) or "none"
                 msg = (
-                    f"call {key!r} needs limit {name!r}, which the runner does not have (it has "
+                    f"{name_call(key)} needs limit {name!r}, which the runner does not have (it has "
                     f"{known}); name it in limits= of the runner"
                 )
                 raise ValueError(msg)
@@ -171,11 +173,12 @@ class Queue:
 
     def supply(self) -> tuple[Slot[Any], Call] | None:
         """A call of somebody who has more, to begin at once; its slot and itself."""
+        if len(self.sources) == 1:
+            return self.sources[0].supply()
         for number, source in enumerate(self.sources):
             supplied = source.supply()
             if supplied is not None:
-                if len(self.sources) > 1:  # the others have their turn first
-                    self.sources.append(self.sources.pop(number))
+                self.sources.append(self.sources.pop(number))  # the others have their turn first
                 return supplied
         return None
 
@@ -248,8 +251,10 @@ class Queue:
             self.look_at(gate)
 
     def look_at(self, gate: Gate) -> None:
-        """Something has happened to a limit: whoever needs it is looked at again."""
+        """Something has happened to a limit: whoever needs it is looked at again, and asks no more."""
         for lane in gate.lanes:
+            if lane.asks is gate:
+                lane.asks = None  # it may be a while until there is a place, and it is looked at
             self._list(lane)
 
     def asked(self) -> list[Gate]:
@@ -258,24 +263,26 @@ class Queue:
         return list(dict.fromkeys(lane.asks for lane in lanes if lane.asks is not None))
 
     def withdraw(self, call: Call) -> None:
-        """Note that this call has been settled before it ran.
+        """Count this call out; it is settled next, whatever follows from that, and then comes `tidy`."""
+        if call.queued:
+            call.queued = False
+            if self._lanes is None:
+                self._withdrawn += 1
+            else:
+                self._lanes[call.wishes.gates].withdraw()
 
-        Args:
-            call: nothing is to do if it is not in the queue.
-        """
-        if not call.queued:
-            return
+    def tidy(self, call: Call) -> None:
+        """This call, which was counted out if it was in the queue, is settled."""
         if self._lanes is None:
-            self._withdrawn += 1
             if self._withdrawn > FEW and 2 * self._withdrawn > len(self.waiting):
                 self._withdrawn = 0
                 self.waiting = deque(slot for slot in self.waiting if slot.state is State.PENDING)
             return
-        lane = self._lanes[call.wishes.gates]
-        lane.withdraw()
-        lane.first()
-        if lane.has_moved:
-            self._changed(lane)
+        lane = self._lanes.get(call.wishes.gates)
+        if lane is not None:
+            lane.tidy()
+            if lane.has_moved:
+                self._changed(lane)
 
     def swap(self, slot: Slot[Any], other: Slot[Any]) -> None:
         """The call of a slot has another slot by now, and keeps its turn.

@@ -19,11 +19,14 @@ from outcome import Outcome
 
 from ._base import BaseTaskRunner
 from ._checks import check_timeout
+from ._dump import dump_run
 from ._errors import RunnerNotStarted
 from ._hosting import Run
 from ._options import Options
 from ._slot import Slot
+from ._spelling import spell
 from ._statistics import Statistics
+from ._together import wait_for_all
 from ._waiting import AsCompleted
 
 T = TypeVar("T")
@@ -78,8 +81,13 @@ class ReadableTaskRunner(BaseTaskRunner):
         if slot is None:
             slot = self._find(key)
         outcome = slot.glance()
-        if outcome is None and await slot.home.wait(slot, seconds):
-            outcome = slot.outcome
+        if outcome is None:
+            park = None if seconds is not None or slot.done else slot.home.parker()
+            if park is not None:
+                await park(slot)
+                outcome = slot.outcome
+            elif await slot.home.wait(slot, seconds):
+                outcome = slot.outcome
         return outcome
 
     async def result(self, key: Hashable | Slot[T]) -> Any:  # noqa: ANN401 - a key says nothing of the type; a slot does, when awaited
@@ -107,6 +115,58 @@ class ReadableTaskRunner(BaseTaskRunner):
         finally:
             del slot  # a raised exception must not hold the slot that holds it
 
+    @overload
+    async def wait_all(self, keys: Iterable[Slot[T]], timeout: None = None) -> list[Outcome[T]]: ...
+    @overload
+    async def wait_all(
+        self, keys: Iterable[Hashable | Slot[Any]] | None = None, timeout: None = None
+    ) -> list[Outcome[Any]]: ...
+    @overload
+    async def wait_all(
+        self, keys: Iterable[Slot[T]], timeout: float | None = None
+    ) -> list[Outcome[T] | None]: ...
+    @overload
+    async def wait_all(
+        self, keys: Iterable[Hashable | Slot[Any]] | None = None, timeout: float | None = None
+    ) -> list[Outcome[Any] | None]: ...
+    async def wait_all(
+        self,
+        keys: Iterable[Hashable | Slot[Any]] | None = None,
+        timeout: float | None = None,
+    ) -> list[Outcome[Any]] | list[Outcome[Any] | None]:
+        """Wait for the outcomes of many calls; never raise for the calls.
+
+        As a `wait` for each, in less time: it is woken once, when the last of the calls has ended. In a
+        call it lends the call's place meanwhile. Cancelling the wait does not cancel the calls. When
+        all are settled it is a checkpoint as `wait` is.
+
+        Args:
+            keys: keys or slots; `None` for all that are on the board now. One that is named twice comes
+                twice.
+            timeout: seconds to wait at most, for all of them together; a settled slot beats a timeout
+                of 0.
+
+        Returns:
+            a fresh `outcome.Value` or `outcome.Error` for each, in the order of `keys`; `None` for each
+            call that had not ended when the time had passed.
+
+        Raises:
+            UnknownKey: nothing was submitted or reserved under one of the keys.
+            RunnerNotStarted: the runner was never started.
+            TypeError: `timeout` is not a number, one of the keys cannot be hashed, or `keys` is not
+                iterable, or a string.
+            ValueError: `timeout` is negative or NaN.
+            RuntimeError: a call waits for itself, also by `None` for all.
+        """
+        seconds = None if timeout is None else check_timeout(timeout)
+        run = self._known(keys)
+        slots = _meant(run, keys, "wait_all")
+        try:
+            await wait_for_all(run.home, slots, seconds)
+            return [slot.outcome if slot.done else None for slot in slots]
+        finally:
+            del slots  # what is raised may be the outcome of one of them
+
     def as_completed(self, keys: Iterable[Hashable | Slot[Any]] | None = None) -> AsCompleted[Any]:
         """Give slots in the order in which they settle.
 
@@ -125,12 +185,7 @@ class ReadableTaskRunner(BaseTaskRunner):
             TypeError: one of the keys cannot be hashed, or `keys` is not iterable, or a string.
         """
         run = self._known(keys)
-        if keys is None:
-            return AsCompleted(run.home, list(run.board.slots.values()))
-        if isinstance(keys, (str, bytes)) or not isinstance(keys, Iterable):
-            msg = f"as_completed needs keys or slots in a list, or None for all, not {keys!r}"
-            raise TypeError(msg)
-        return AsCompleted(run.home, [run.board.find(key) for key in keys])
+        return AsCompleted(run.home, _meant(run, keys, "as_completed"))
 
     # Looking in ------------------------------------------------------------------------------------
 
@@ -154,6 +209,24 @@ class ReadableTaskRunner(BaseTaskRunner):
             a frozen record; all zeros before the first start.
         """
         return Statistics(max_workers=self._workers) if self._run is None else self._run.statistics()
+
+    def dump(self) -> str:
+        """What every open call does right now, as a text tree: for whoever wonders why nothing goes on.
+
+        For each call its key and state; how long it has run, if an instrument is attached; where it
+        runs, what it waits for, and the stack of its task or thread, with the tasks below it as far as
+        the loop tells of them. Frames of creche's and the inside of the loop are left out.
+
+        It may be called anywhere: in a call, in another thread, in a handler of a signal, after the run.
+        Not a checkpoint. From another thread the loop is asked, and has one second to answer; if it is
+        blocked, the tree is read from outside, with what can be read there.
+
+        Returns:
+            the tree, a line for each call at least.
+        """
+        if self._run is None:
+            return f"runner {self.name!r} is not started\n"
+        return dump_run(self._run)
 
     def __contains__(self, key: object) -> bool:
         try:
@@ -193,7 +266,7 @@ class ReadableTaskRunner(BaseTaskRunner):
             RunnerNotStarted: there was none yet.
         """
         if self._run is None:
-            what = "" if key is None else f" (asked for {key!r})"
+            what = "" if key is None else f" (asked for {spell(key)})"
             msg = (
                 f"runner {self.name!r} is not started{what}; do it inside 'async with "
                 f"runner.start():'. A copy, pickled or duplicated, is started by itself"
@@ -214,3 +287,13 @@ class ReadableTaskRunner(BaseTaskRunner):
 
     def _find(self, key: Hashable | Slot[Any]) -> Slot[Any]:
         return self._known(key).board.find(key)
+
+
+def _meant(run: Run, keys: Iterable[Hashable | Slot[Any]] | None, what: str) -> list[Slot[Any]]:
+    """The slots of some keys; without keys all that are on the board."""
+    if keys is None:
+        return list(run.board.slots.values())
+    if isinstance(keys, (str, bytes)) or not isinstance(keys, Iterable):
+        msg = f"{what} needs keys or slots in a list, or None for all, not {keys!r}"
+        raise TypeError(msg)
+    return [run.board.find(key) for key in keys]

@@ -5,12 +5,9 @@ What it is for: the handle that `submit` gives, and the one place where a call's
 What it does not know: runners, queues, its loop, which it reaches only through `Home`, of the run.
 
 Invariant: `settle` is called once and is the only write of a final state; whoever enrolled before
-it is woken by it, and whoever enrolls after it is told so at once. Between those two there is no gap,
-also not for another thread: `enroll` writes its entry and then looks at the state, `settle` writes
-the state and then looks at the entries.
-
-A waiter is a function that wakes somebody. The first one is stored bare, since most calls have one
-at most; more become the keys of a dict, in order, and one of a hundred thousand leaves in no time.
+it is woken by it, and whoever enrolls after it is told so at once. There is no gap between, also not
+for another thread: `enroll` writes its entry, then looks at the state, `settle` the other way round. A
+waiter is a function that wakes somebody; the first is stored bare, more become the keys of a dict.
 """
 
 from __future__ import annotations
@@ -24,11 +21,11 @@ from outcome import Error, Outcome, Value
 from ._call import Call
 from ._capture import strip_own_frames
 from ._checks import check_timeout
-from ._errors import CallCancelled, NotSettled
-from ._events import Place
+from ._errors import NotSettled, cancelled
 from ._home import Carrying, Home
 from ._ki import call_openly, protected
 from ._log import logger
+from ._spelling import spell
 from ._states import TRANSITIONS, Origin, State
 
 T = TypeVar("T")
@@ -36,8 +33,11 @@ T_co = TypeVar("T_co", covariant=True)
 
 Waker = Callable[[], object]
 
+# Read at each call: an attribute of an Enum takes longer.
+_PENDING, _RUNNING = State.PENDING, State.RUNNING
+_COMPLETED, _CANCELLED = State.COMPLETED, State.CANCELLED
 
-# Of two threads that enroll at once not both must find the slot without a waiter. Waking needs no lock.
+# Of two threads that enroll at once not both must find no waiter yet. Waking needs no lock.
 _enrolling = threading.Lock()
 
 
@@ -51,7 +51,6 @@ class Slot(Generic[T_co]):
     """
 
     # `home`, where it lives, and `work`, its call or who carries it out, are for the run that it is of.
-
     __slots__ = (
         "__weakref__",
         "_callbacks",
@@ -67,11 +66,11 @@ class Slot(Generic[T_co]):
     def __init__(self, key: Hashable, home: Home, work: Call | None) -> None:
         self._key = key
         self.home: Home = home
-        self._state = State.PENDING
+        self._state = _PENDING
         # A Call while pending, who carries it out while running, else None: settled, or reserved.
         self.work: Call | Carrying | None = work
-        # COMPLETED: the value. FAILED, CRASHED: the exception and its traceback. CANCELLED: origin
-        # and reason, never the loop's own Cancelled.
+        # COMPLETED: the value. FAILED, CRASHED: the exception, its traceback. CANCELLED: origin, reason,
+        # never the loop's own Cancelled; of "upstream" also the slot of the root.
         self._payload: Any = None
         self._wakers: Waker | dict[Waker, None] | None = None
         self._callbacks: list[Callable[[Slot[Any]], object]] | None = None
@@ -93,8 +92,7 @@ class Slot(Generic[T_co]):
     @property
     def done(self) -> bool:
         """Whether the call has ended, however it did."""
-        state = self._state
-        return state is not State.PENDING and state is not State.RUNNING
+        return self._state is not _PENDING and self._state is not _RUNNING
 
     @property
     def reserved(self) -> bool:
@@ -112,9 +110,15 @@ class Slot(Generic[T_co]):
         return self._payload[1] if self._state is State.CANCELLED else None
 
     @property
+    def root(self) -> Slot[Any]:
+        """Where it began that it was cancelled as `upstream`; for any other, itself."""
+        return self._payload[2] if self.origin == "upstream" else self
+
+    @property
     def attempt(self) -> int:
-        """Which try of the call this is, from 1."""
-        return 1
+        """Which try of the call this is, or was the last, from 1; see `Retry`."""
+        tries = self.home.tries
+        return 1 if tries is None else tries.get(self, 1)
 
     @property
     def outcome(self) -> Outcome[T_co]:
@@ -126,15 +130,16 @@ class Slot(Generic[T_co]):
         Raises:
             NotSettled: the call has not ended yet.
         """
-        if self._state is State.COMPLETED:
+        if self._state is _COMPLETED:
             return Value(self._payload)
         return Error(self._error())
 
     def glance(self) -> Outcome[T_co] | None:
         """The outcome of a completed call, where a wait for it need not so much as be a cancel point."""
-        if self._state is State.COMPLETED and self.home.may_pass_by():
-            return Value(self._payload)
-        return None
+        if self._state is not _COMPLETED or (home := self.home).credit <= 1 or home.is_cancel_due():
+            return None
+        home.credit -= 1  # `may_pass_by`, in this frame
+        return Value(self._payload)
 
     def result(self, timeout: float | None = None) -> T_co:
         """Give the value, or raise what the call raised.
@@ -159,7 +164,7 @@ class Slot(Generic[T_co]):
         """
         timeout = check_timeout(timeout)
         if not self.done and not self.home.in_loop() and not self.block(timeout):
-            msg = f"call {self._key!r} has not ended within {timeout} seconds; it goes on"
+            msg = f"call {spell(self._key)} has not ended within {timeout} seconds; it goes on"
             raise TimeoutError(msg)
         try:
             return self._unwrap()
@@ -171,7 +176,7 @@ class Slot(Generic[T_co]):
 
     def __repr__(self) -> str:
         detail = self.origin or ("reserved" if self.reserved else None)
-        return f"<creche.Slot {self._key!r} {self._state.name}{f' ({detail})' if detail else ''}>"
+        return f"<creche.Slot {spell(self._key)} {self._state.name}{f' ({detail})' if detail else ''}>"
 
     @protected
     def add_done_callback(self, fn: Callable[[Slot[T_co]], object]) -> None:
@@ -201,7 +206,7 @@ class Slot(Generic[T_co]):
     @property
     def pending_call(self) -> Call | None:
         """The call, while it is pending; `None` for a reserved slot, and once it runs."""
-        return self.work if self._state is State.PENDING else None  # type: ignore[return-value]
+        return self.work if self._state is State.PENDING else None  # type: ignore[return-value]  # what is in the field is told by the state
 
     # What the run does with it ------------------------------------------------------------------------
 
@@ -211,9 +216,9 @@ class Slot(Generic[T_co]):
 
     def begin(self, carrying: Carrying) -> None:
         """PENDING -> RUNNING: the slot forgets the call, and notes who has it."""
-        assert self._state is State.PENDING, self
-        self._state = State.RUNNING
-        self.work = carrying
+        assert self._state is _PENDING, self
+        self._state = _RUNNING
+        self.work, carrying.slot = carrying, self
 
     @protected
     def settle(self, state: State, payload: object) -> list[Callable[[Slot[Any]], object]]:
@@ -221,7 +226,7 @@ class Slot(Generic[T_co]):
 
         Args:
             state: a final state that may follow the present one.
-            payload: the value; the exception; or origin and reason.
+            payload: the value; the exception; or origin and reason, and the root's slot.
 
         Returns:
             the done callbacks, for the caller to call: code of the user's stays interruptible.
@@ -237,32 +242,29 @@ class Slot(Generic[T_co]):
         return self._wake()
 
     @protected
-    def complete(self, value: object) -> list[Callable[[Slot[Any]], object]] | None:
-        """As `settle`, for a running call that has returned.
-
-        Args:
-            value: what it returned.
-
-        Returns:
-            the done callbacks; `None` when there are none, and no code of a user's is to be called.
-        """
-        assert self._state is State.RUNNING, self
-        self._payload = value
+    def end(self, state: State, payload: object) -> list[Callable[[Slot[Any]], object]] | None:
+        """As `settle`, for a running call that returned or was cancelled; `None`: no callbacks."""
+        assert self._state is _RUNNING, self
+        self._payload = payload
         self.work = None
-        self._state = State.COMPLETED
-        if self._wakers is None and self._callbacks is None:
-            return None
+        self._state = state
+        if self._callbacks is None:
+            if (wakers := self._wakers) is None:
+                return None
+            if not isinstance(wakers, dict):  # the usual case, in this frame
+                self._wakers = None
+                wakers()
+                return None
         return self._wake() or None
 
     def _wake(self) -> list[Callable[[Slot[Any]], object]]:
         wakers = self._wakers
-        if wakers is not None:
-            self._wakers = None
-            if isinstance(wakers, dict):
-                for wake in list(wakers):  # a copy: another thread may be enrolling right now
-                    wake()
-            else:
-                wakers()
+        self._wakers = None
+        if isinstance(wakers, dict):
+            for wake in list(wakers):  # a copy: another thread may be enrolling right now
+                wake()
+        elif wakers is not None:
+            wakers()
         if self._callbacks is None:
             return []
         with _enrolling:
@@ -283,12 +285,8 @@ class Slot(Generic[T_co]):
         """Whether it is this task that carries the call out."""
         return self.carrying is not None and self.carrying.task is task
 
-    def cancel_body(self, origin: Origin, reason: str) -> None:
-        """Cancel the body of a running call; the slot settles when it has unwound."""
-        cast("Carrying", self.work).cancel(origin, reason)
-
     @property
-    def place(self) -> Place | None:
+    def place(self) -> str | None:
         """Where the body of an open call runs, or is to run; `None` for a reserved or settled one."""
         return None if self.work is None else self.work.place
 
@@ -299,7 +297,7 @@ class Slot(Generic[T_co]):
     def peek_value(self) -> T_co:
         """The value of a completed call."""
         assert self._state is State.COMPLETED, self
-        return self._payload  # type: ignore[no-any-return]
+        return self._payload  # type: ignore[no-any-return]  # what is in the field is told by the state
 
     def tell_when_read(self, fn: Callable[[], object]) -> None:
         """Have a function called when somebody first sees how the call ended."""
@@ -336,7 +334,6 @@ class Slot(Generic[T_co]):
             else:
                 self._wakers = {wakers: None, wake: None}
         if self.done:
-            # Settled meanwhile: either settle saw the entry, or it is still there and goes.
             self.withdraw(wake)
             return False
         return True
@@ -352,13 +349,7 @@ class Slot(Generic[T_co]):
                 self._wakers = None
 
     def block(self, timeout: float | None) -> bool:
-        """Block this thread, which runs no loop, until the slot is settled.
-
-        Args:
-            timeout: seconds, checked already; `None` for no limit.
-
-        Returns:
-            False when the time passed first.
+        """Block this thread, which runs no loop, until it is settled; False when the time passed first.
 
         Raises:
             RuntimeError: it is the call's own thread that asks; it would wait for ever.
@@ -369,8 +360,19 @@ class Slot(Generic[T_co]):
         """Wait until it is settled, as a runner's `wait`; False when so many seconds passed first."""
         return await self.home.wait(self, timeout)
 
+    async def give_way(self) -> None:
+        """After a wait: what has cancelled the call may cancel the waiter, too; that comes first."""
+        if self._state is State.CANCELLED:
+            await self.home.wait(self, None)
+
     async def _wait_for_result(self) -> T_co:
-        await self.home.wait(self, None)
+        park = None if self.done else self.home.parker()
+        if park is None:
+            await self.home.wait(self, None)
+        else:
+            await park(self)
+        if self._state is _CANCELLED:  # asked here, too: a coroutine for each reader costs more
+            await self.give_way()
         try:
             return self._unwrap()
         finally:
@@ -387,12 +389,12 @@ class Slot(Generic[T_co]):
 
     def _error(self) -> BaseException:
         """The exception for one reader; of a settled slot that has no value."""
+        if self._state is _CANCELLED:
+            return cancelled(self._key, *self._payload)
         if self._state in TRANSITIONS:
-            msg = f"slot {self._key!r} is not settled yet; await it (await slot), or check slot.done"
-            raise NotSettled(msg)
+            key = spell(self._key)
+            raise NotSettled(f"slot {key} is not settled yet; await it (await slot), or check slot.done")
         self.mark_read()
-        if self._state is State.CANCELLED:
-            return CallCancelled(self._key, *self._payload)
         error, traceback = cast("tuple[BaseException, Any]", self._payload)
         # Each raise adds the reader's frames to the one traceback that an exception has.
         return error.with_traceback(traceback)

@@ -57,7 +57,7 @@ class State(Enum):
 
 # Members are only equal to themselves, and there is one object of each: hashing by identity is a C
 # call, where Enum's own hashes the name in Python, once for every call that settles.
-State.__hash__ = object.__hash__  # type: ignore[method-assign]
+State.__hash__ = object.__hash__  # type: ignore[method-assign]  # see above
 
 
 TRANSITIONS: Mapping[State, frozenset[State]] = MappingProxyType(
@@ -69,6 +69,10 @@ TRANSITIONS: Mapping[State, frozenset[State]] = MappingProxyType(
     },
 )
 """From each state that is not final, the states that may follow."""
+
+
+ENDED = tuple(state for state in State if state.final)
+"""The final states, in the order of the table."""
 
 
 def mermaid() -> str:

@@ -47,8 +47,9 @@ class SteerableTaskRunner(ReadableTaskRunner):
             RunnerNotStarted: the runner was never started.
             TypeError: the key cannot be hashed, or `reason` is no string.
         """
-        check_reason(reason)
-        run = self._known(key)
+        if type(reason) is not str:
+            check_reason(reason)
+        run = self._known(key) if self._run is None else self._run
         slot = run.own(key)
         if run.home.is_elsewhere:
             return not slot.done and run.home.hand_over(partial(run.cancel, slot, "cancel", reason))

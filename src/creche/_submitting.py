@@ -10,50 +10,94 @@ Invariant: a submit that is refused, or given up while it waits, has left nothin
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+import math
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
-from ._call import Call, Wishes
+from ._call import Call, Wishes, on_loop
 from ._carrier import carriers_in
-from ._checks import check_priority, check_timeout
+from ._checks import check_priority, check_timeout, name_call
 from ._circles import check_room
 from ._errors import RunnerFull, UnknownKey
 from ._hosting import Run
 from ._ki import protected
 from ._limits import check_names
 from ._options import OnCollision
+from ._place import NO_OPTIONS, Ticket, check_place_options
+from ._retry import Retry, read_retry
 from ._slot import Slot
+from ._spelling import spell
 from ._states import State
 from ._waiting_room import Applicant
 
 
-def read_wishes(
+def wish(
     run: Run,
     key: Hashable,
-    timeout: float | None,
-    priority: float,
-    limits: Iterable[str],
-) -> Wishes:
-    """Check what is wished of a call.
+    call: Call,
+    *,
+    timeout: float | None = None,
+    retry: int | Retry | None = None,
+    priority: float = 0,
+    limits: Iterable[str] = (),
+    place: object = None,
+    place_options: Mapping[str, Any] | None = None,
+    tags: tuple[str, ...] = (),
+) -> None:
+    """Check what is wished of a call, and note it there.
 
     Args:
-        run: of which the limits are.
+        run: of which the limits and the places are.
         key: of the call.
+        call: as it was read; a plain one that is to run on the loop becomes an async one.
         timeout: how many seconds it may run; `None` for no limit.
+        retry: how it is tried again if it fails; `None` for once only.
         priority: calls with a higher one get a place first.
         limits: the names of those that it needs.
-
-    Returns:
-        the wishes.
+        place: where it is to run; `None` for where calls of the runner do.
+        place_options: for the place.
+        tags: words for people to find it by, checked already.
 
     Raises:
         TypeError: one is of the wrong type.
-        ValueError: one is no such number, or there is no limit of that name.
+        ValueError: one is no such number, or there is no limit or place of that name.
+        ImportError: what the place needs is not installed.
     """
     seconds, rank = check_timeout(timeout), check_priority(priority)
-    return Wishes(seconds, rank, run.queue.find_gates(key, check_names(limits)))
+    gates = run.queue.find_gates(key, check_names(limits))
+    if run.needs:
+        gates = (*run.needs, *(gate for gate in gates if gate not in run.needs))
+    policy = read_retry(retry)
+    ticket = _find_ticket(run, key, call, place, place_options)
+    if ticket is not None:
+        gates = (*gates, *ticket.seat.gates)
+    if seconds is None and (ticket is not None or policy is not None):
+        seconds = math.inf
+    call.wishes = Wishes(seconds, rank, gates, ticket=ticket, retry=policy, tags=tags)
+
+
+def _find_ticket(
+    run: Run,
+    key: Hashable,
+    call: Call,
+    place: object,
+    options: Mapping[str, Any] | None,
+) -> Ticket | None:
+    """Where a call is to run, if neither on the loop nor, being plain, in a thread."""
+    check_place_options(options, name_call(key))
+    if place is None:
+        place = run.place
+    if place is None or place == "loop" or (place == "thread" and not call.is_async):
+        if options:
+            where = "on the loop" if place == "loop" or call.is_async else "in a thread"
+            msg = f"{name_call(key)} runs {where}, which takes no place_options; name another place="
+            raise ValueError(msg)
+        if place == "loop" and not call.is_async:
+            call.fn, call.is_async = on_loop(call.fn), True
+        return None
+    return run.seats.find(key, place).ticket(call, NO_OPTIONS if options is None else options)
 
 
 @protected
@@ -96,7 +140,7 @@ def begin(
     if any(not (one.state is State.COMPLETED or (one.done and any_end)) for one in upstream):
         return again()  # it is held, and not ready for a place; or cancelled at once
     applicant = run.intake.apply(key, call, on_collision, again)
-    return applicant.answer() if applicant.is_answered else applicant
+    return applicant.answer() if applicant.is_settled else applicant
 
 
 @protected
@@ -119,7 +163,7 @@ def begin_under(run: Run, title: str, call: Call) -> Slot[Any] | Applicant:
         return run.intake.submit(run.board.free_key(title), call)
 
     applicant = run.intake.apply(None, call, "raise", None, title=title)
-    return applicant.answer() if applicant.is_answered else applicant
+    return applicant.answer() if applicant.is_settled else applicant
 
 
 @protected
@@ -147,8 +191,8 @@ def submit_now(
     give_up(run, begun)
     assert run.room is not None
     msg = (
-        f"cannot submit {'a call' if key is None else repr(key)}: as many calls wait for a place as may "
-        f"(max_pending={run.room.max_pending}); await submit(), which waits for room"
+        f"cannot submit {'a call' if key is None else spell(key)}: as many calls wait for a place as "
+        f"may (max_pending={run.room.max_pending}); await submit(), which waits for room"
     )
     raise RunnerFull(msg)
 
@@ -194,7 +238,7 @@ def give_up(run: Run, applicant: Applicant) -> Slot[Any] | None:
     Returns:
         the slot, if it came to be; it may still have to unwind.
     """
-    if not applicant.is_answered:
+    if not applicant.is_settled:
         run.intake.give_up(applicant)
     if not applicant.has_claimed:
         return None

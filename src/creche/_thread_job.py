@@ -64,9 +64,22 @@ class Job:
         value: what it returned, once it has ended and `error` is `None`.
         error: what it raised, whatever that is; its traceback begins in the function.
         server: which thread carries it out.
+        has_ended: whether its function has returned or raised, also to nobody.
+        heir: the job that its thread has gone on with, of those that were put ahead.
     """
 
-    __slots__ = ("__weakref__", "args", "context", "error", "name", "server", "tokens", "value")
+    __slots__ = (
+        "__weakref__",
+        "args",
+        "context",
+        "error",
+        "has_ended",
+        "heir",
+        "name",
+        "server",
+        "tokens",
+        "value",
+    )
 
     def __init__(
         self,
@@ -82,6 +95,8 @@ class Job:
         self.value: Any = None
         self.error: BaseException | None = None
         self.server: Server | None = None
+        self.has_ended = False
+        self.heir: Job | None = None
 
     @property
     def is_queued(self) -> bool:
@@ -125,5 +140,6 @@ def carry_out(job: Job, fn: Callable[..., Any], leave_loop: Callable[[Context], 
         job.error = exc.with_traceback(traceback and traceback.tb_next)
         del traceback
     finally:
+        job.has_ended = True
         # A frame of the function's was called by this one, and keeps it with what it holds.
         del job, fn, context, args

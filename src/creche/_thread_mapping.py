@@ -20,10 +20,11 @@ from functools import partial
 from typing import Any, Generic, TypeVar, final
 
 from ._afar import Submission, context_of_submitter
-from ._call import Call, Wishes, read_call
+from ._call import Call
 from ._errors import RunnerClosed
 from ._hosting import Run
 from ._slot import Slot
+from ._spelling import spell
 from ._states import State
 from ._submitting import begin, give_up, when_room
 from ._waiting_room import Applicant
@@ -41,14 +42,24 @@ class ThreadMapping(Generic[Item, T]):
     def __init__(
         self,
         run: Run,
-        fn: Callable[[Item], Any],
+        call: Call,
         items: Iterable[Item],
         key: Callable[[Item], Hashable] | None,
-        wishes: Wishes,
         *,
         stop_at_failure: bool,
     ) -> None:
-        read_call(fn, ())  # a wrong one is refused although there may be no item
+        """Set it up; nothing is pulled.
+
+        Args:
+            run: to which.
+            call: what is done with each item: the function, and what is wished.
+            items: the items.
+            key: makes a key of an item; `None` for fresh ones.
+            stop_at_failure: whether it ends at the first call that does not complete.
+
+        Raises:
+            TypeError: `items` or `key` is of the wrong kind.
+        """
         if key is not None and not callable(key):
             msg = f"key must be a function of an item, or None for fresh keys, not {key!r}"
             raise TypeError(msg)
@@ -57,9 +68,8 @@ class ThreadMapping(Generic[Item, T]):
             raise TypeError(msg)
         self._iterator = iter(items)
         self._run = run
-        self._fn = fn
+        self._call = call
         self._key = key
-        self._wishes = wishes
         self._stop_at_failure = stop_at_failure
         # Written on the run's loop, with the entry in `_arrivals` to follow.
         self._open: dict[Slot[Any], int] = {}
@@ -69,11 +79,8 @@ class ThreadMapping(Generic[Item, T]):
         # Waits for room, on the run's loop.
         self._applicant: Applicant | None = None
 
-    def collect(self, window: int | None) -> list[Any]:
+    def collect(self) -> list[Any]:
         """Every call's value or outcome, in the order of the items.
-
-        Args:
-            window: how many calls may be open at once; `None` for no limit.
 
         Returns:
             the values; the outcomes, if it does not stop at a failure.
@@ -84,7 +91,7 @@ class ThreadMapping(Generic[Item, T]):
         """
         try:
             while True:
-                while window is not None and len(self._open) >= window and self._failure is None:
+                while self._failure is None and self._run.is_wide(len(self._open)):
                     self._read_next()
                 if self._failure is not None:
                     break
@@ -99,7 +106,7 @@ class ThreadMapping(Generic[Item, T]):
             self._cut_short("its map() was cut short")
             raise
         if self._failure is not None:
-            self._cut_short(f"another call of its map() did not complete: {self._failure.key!r}")
+            self._cut_short(f"another call of its map() did not complete: {spell(self._failure.key)}")
             # The exception will lead to frames that hold this object, which must not lead to its slot.
             failure, self._failure = self._failure, None
             try:
@@ -110,8 +117,9 @@ class ThreadMapping(Generic[Item, T]):
 
     def _submit(self, item: Item) -> None:
         key = None if self._key is None else self._key(item)
-        call = context_of_submitter().run(read_call, self._fn, (item,))
-        call.wishes = self._wishes
+        given = self._call
+        call = Call(given.fn, (item,), is_async=given.is_async, context=context_of_submitter())
+        call.wishes = given.wishes
         submission = Submission(self._run, partial(self._check_in, key, call), self._when_room)
         with suppress(_FailedMeanwhileError):
             submission.from_thread()
@@ -147,7 +155,7 @@ class ThreadMapping(Generic[Item, T]):
             self._run.board.discard(slot)
         self._arrivals.add(slot)
         has_failed = self._stop_at_failure and slot.state is not State.COMPLETED
-        if has_failed and self._applicant is not None and not self._applicant.is_answered:
+        if has_failed and self._applicant is not None and not self._applicant.is_settled:
             give_up(self._run, self._applicant)
             self._applicant.reply(_FailedMeanwhileError())
 

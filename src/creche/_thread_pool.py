@@ -14,6 +14,10 @@ allows, so that jobs which wait for one another all run. Or one is on its way, o
 more follow as soon as it has come, or gone. A job that was put is carried out once and handed to
 `finish` once, on the loop, in the order of ending; or it was given up, and is not.
 
+**Ahead.** A job may be put ahead of its turn: no thread is started or woken for it, and none that is
+idle takes it, only one that has just ended another job and finds nothing else to do. It is the heir of
+that one, whose outcome says so: until that has been finished, the loop does not know that it was begun.
+
 **Growing.** A thread costs as much to start as a hundred jobs that do not block, and each that runs
 Python takes its share of the GIL from the loop. So not all are started at once: while some are on their
 way, no more than there are already. Jobs that block have all their threads after a few such steps, which
@@ -76,6 +80,7 @@ class ThreadPool:
         limit: int,
         finish: Callable[[Any], object],
         *,
+        when_drained: Callable[[], object] = lambda: None,
         idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         """Make a pool without a thread, on the loop that it is for.
@@ -87,6 +92,8 @@ class ThreadPool:
             limit: how many threads at most, 1 or more.
             finish: called with each job that has ended, protected from Ctrl-C; it does not raise, and
                 may put, withdraw and abandon.
+            when_drained: called when several of them, or one, have been finished; it does not raise,
+                either.
             idle_seconds: how long a thread without a job stays.
         """
         self.threads = 0
@@ -95,10 +102,12 @@ class ThreadPool:
         self._nursery = nursery
         self._limit = limit
         self._finish = finish
+        self._when_drained = when_drained
         self._idle_seconds = idle_seconds
         self._context = copy_context()  # not that of whoever puts the job that a thread is started for
         self._post = backend.poster()
         self._jobs = JobQueue()
+        self._ahead: deque[Job] = deque()
         self._outcomes: deque[Job] = deque()
         self._is_woken = False
         # Put and neither finished nor given up. Up to `_enough` no thread need be started.
@@ -116,6 +125,36 @@ class ThreadPool:
         self._jobs.put(job)
         if self._outstanding > self._enough:
             self._grow()
+
+    def put_ahead(self, job: Job) -> None:
+        """Let a thread go on with a job when it has ended another, and find nothing else to do.
+
+        Args:
+            job: not put before; it may be put when it was called back.
+        """
+        self._ahead.append(job)
+
+    def call_back(self, job: Job) -> bool:
+        """Take a job back that was put ahead, unless a thread has taken it already.
+
+        Args:
+            job: one that was put ahead.
+
+        Returns:
+            False when a thread has: then it is as one that was put, from now on.
+        """
+        try:
+            self._ahead.remove(job)
+        except ValueError:
+            return False
+        return True
+
+    def call_back_last(self) -> Job | None:
+        """The same for the last of all that were put ahead and are there still; `None` if none is."""
+        try:
+            return self._ahead.pop()
+        except IndexError:
+            return None
 
     def withdraw(self, job: Job) -> bool:
         """Take a job back that no thread has begun with. Its shell stays queued, without contents.
@@ -253,6 +292,7 @@ class ThreadPool:
             if self.withdraw(job):
                 job.error = error
                 self._finish(job)
+                self._when_drained()
                 return
 
     # What has ended ---------------------------------------------------------------------------------
@@ -262,7 +302,7 @@ class ThreadPool:
         """On the loop: finish what has ended."""
         self._is_woken = False
         take, finish = self._outcomes.popleft, self._finish
-        is_empty = False
+        is_empty = has_heirs = False
         try:
             for _ in range(_AT_ONCE):
                 try:
@@ -270,12 +310,18 @@ class ThreadPool:
                 except IndexError:
                     is_empty = True
                     return
-                self._outstanding -= 1
+                if job.heir is None:
+                    self._outstanding -= 1
+                else:  # its thread has gone on with that one, and is not free for others
+                    has_heirs = True
                 finish(job)
         finally:
+            if has_heirs:
+                self._grow()
             if not is_empty:  # others have a turn; or a second Ctrl-C on asyncio has come
                 self._is_woken = True
                 self._post(self._drain)
+            self._when_drained()
 
     # In the threads ---------------------------------------------------------------------------------
 
@@ -287,7 +333,7 @@ class ThreadPool:
         """
         job, server.handed = server.handed, None
         fn: Any = None
-        queue, ended = self._jobs, self._outcomes.append
+        queue, ended, ahead = self._jobs, self._outcomes.append, self._ahead
         jobs, idle, dismissed = queue.jobs, queue.idle, queue.dismissed
         leave_loop, kind = self._backend.leave_loop, self._backend.thread_kind
         mine = kind()
@@ -304,8 +350,8 @@ class ThreadPool:
                         thread.name = name
                         if (job := queue.wait(server, self._idle_seconds)) is None:
                             return False
-                    if jobs and idle:
-                        queue.ring()
+                    if jobs and idle and not queue.is_calling:
+                        queue.call_one()
                 if kind() != mine:
                     server.handed = job
                     return True
@@ -324,18 +370,24 @@ class ThreadPool:
                 except IndexError:  # it was abandoned, and this thread with it
                     return False
                 job.server = None
+                leaves = bool(dismissed) and queue.take_dismissal()
+                if ahead and not (leaves or jobs) and job.error is None:  # a failure may end the run
+                    with suppress(IndexError):  # another thread has got it
+                        job.heir = ahead.popleft()
+                # First who comes next, then that this one has ended: see above.
+                heir = job.heir
                 ended(job)
-                job = None
+                job, heir = heir, None
                 if not self._is_woken:
                     self._is_woken = True
                     if not self._tell(self._drain):
                         return False
-                if dismissed and queue.take_dismissal():
+                if leaves:
                     return False
         finally:
             thread.name = name
             # What a job has raised leads back to this frame, by way of those that called it.
-            del self, server, job, fn, queue, jobs, idle, ended
+            del self, server, job, fn, queue, jobs, idle, ended, ahead
 
     def _tell(self, fn: Callable[[], object]) -> bool:
         """Have the loop call a function; False if the loop has ended."""

@@ -46,5 +46,5 @@ class Unread:
         if not keep and len(self.failures) > _REMEMBERED:
             # A runner that lives for months, with failures that nobody looks at, stays small.
             # By a list of them: a reader in another thread takes some off meanwhile.
-            self.failures.pop(list(self.failures)[0], None)  # noqa: RUF015
+            self.failures.pop(list(self.failures)[0], None)  # noqa: RUF015 - see above
             self.forgotten += 1

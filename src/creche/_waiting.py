@@ -1,11 +1,11 @@
-"""Waiting for slots: for one, and for whichever settles next.
+"""Waiting for slots: for one, and for whichever settles next; for all of many, see `_together`.
 
 What it is for: a run gives its slots one `LoopHome`, through which every wait goes: the check that a
 call does not wait for itself, the time limit, and the rule for settled slots.
 
-A wait for a settled slot is always a cancel point. It is a schedule point at the latest every 64th
-time in a row: one schedule point on trio costs as much as all the rest of a call, and one in 64 lets
-another ready task run just as surely. The same goes for `submit`.
+A wait for a settled slot is always a cancel point. It is a schedule point at the latest every 64th time
+in a row: one schedule point on trio costs as much as all the rest of a call, and one in 64 lets another
+ready task run just as surely. The same goes for `submit`.
 
 What it does not know: runners, carriers, how a call is carried out.
 
@@ -14,21 +14,21 @@ Invariant: a waiter that is cancelled leaves no trace in the slot, and does not 
 
 from __future__ import annotations
 
-import contextlib
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from threading import get_ident
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, final
 
-from ._backend import Backend, Parkable
+from ._backend import Backend, Parkable, perhaps
 from ._backends import any_loop_here, detect
-from ._blocking import Happening, block
-from ._carrier import carriers_in
-from ._circles import check_circle, waits_for_itself
+from ._blocking import Happening, block, park_away
+from ._carrier import CARRIED, carriers_in, with_outer
+from ._circles import check_circle, refuse_own
 from ._ki import protected
-from ._lending import IN_THREAD, callers_here, park
+from ._lending import IN_THREAD, MAIN_TASK, caller_away, park
+from ._news import FromAfar, post_to
 from ._parking import Parking
 from ._portal import Portal
 from ._slot import Slot
@@ -45,20 +45,33 @@ class LoopHome:
 
     Attributes:
         portal: for errands from other threads.
+        credit, is_cancel_due, runner_name, flow_name, tries: see `Home`.
+        thread: the number of the loop's.
     """
 
-    __slots__ = ("_backend", "_credit", "_post", "_thread", "portal")
+    __slots__ = (
+        *("_backend", "_post"),
+        *("credit", "flow_name", "is_cancel_due", "portal", "runner_name", "thread", "tries"),
+    )
 
     def __init__(self, backend: Backend) -> None:
+        self.runner_name = self.flow_name = ""
+        self.tries: Any = None
         self._post = backend.poster()
         self.portal: Portal = Portal(self._post)
         self._backend: Backend | None = backend
-        self._thread = get_ident()
-        self._credit = _YIELD_EVERY
+        self.is_cancel_due: Callable[[], bool] = perhaps  # until the run is open, and when it is over
+        self.thread: int = get_ident()
+        self.credit: int = _YIELD_EVERY
+
+    def settle_in(self, backend: Backend) -> None:
+        """The run is open, and the task that runs now will ask most."""
+        self.is_cancel_due = backend.watcher()
 
     def leave(self) -> None:
         """The run is over: from now on its slots are read under any loop, or none."""
         self._backend = None
+        self.is_cancel_due = perhaps
         self.portal.close()
 
     def block(self, place: Happening, timeout: float | None, /, slot: Slot[Any] | None = None) -> bool:
@@ -71,7 +84,7 @@ class LoopHome:
     def hand_over(self, fn: Callable[[], object]) -> bool:
         """From any thread: have a function called on the loop soon; False when that has ended."""
         try:
-            if self._thread == get_ident():
+            if self.thread == get_ident():
                 fn()
             else:
                 self._post(fn)
@@ -88,25 +101,19 @@ class LoopHome:
 
         True counts as one that was passed: a coroutine for each would cost a twentieth of a call.
         """
-        backend = self._backend
-        if (
-            backend is None
-            or self._thread != get_ident()
-            or self._credit <= 1
-            or backend.is_cancel_due()
-        ):
+        if self.credit <= 1 or self.is_cancel_due():
             return False
-        self._credit -= 1
+        self.credit -= 1
         return True
 
     async def pass_by(self) -> None:
         """A cancel point, and every so often a schedule point."""
         backend = self.anywhere()
-        self._credit -= 1
-        if self._credit > 0:
+        self.credit -= 1
+        if self.credit > 0:
             await backend.checkpoint_if_cancelled()
         else:
-            self._credit = _YIELD_EVERY
+            self.credit = _YIELD_EVERY
             await backend.checkpoint()
 
     @protected
@@ -126,33 +133,68 @@ class LoopHome:
         if slot.done:
             await self.pass_by()
             return True
-        backend = self.anywhere()
-        self._credit = _YIELD_EVERY
-        callers = callers_here(backend)
-        if not callers and not self.is_elsewhere:
-            if timeout is None:  # the usual case, in few frames: each is woken, too
-                await backend.park(slot)
-            else:
-                await park(backend, slot, timeout)
-            return slot.done
+        wait_here = self.parker()
+        if wait_here is None:
+            await self.wait_with_care(self.anywhere(), slot, timeout, (slot,))
+        elif timeout is None:
+            await wait_here(slot)
+        else:
+            await park(self.anywhere(), slot, timeout)
+        return slot.done
+
+    def parker(self) -> Callable[[Parkable], Awaitable[None]] | None:
+        """What waits for a slot of this run, and nothing else: it is the usual case, for few frames.
+
+        Each frame is woken, too. `None` where a call may be waiting, or somebody on another thread.
+        """
+        backend = self._backend
+        if backend is None or self.thread != get_ident() or IN_THREAD.get() is not None:
+            return None
+        if CARRIED and backend.is_within(CARRIED):
+            return None
+        self.credit = _YIELD_EVERY
+        return backend.park
+
+    @protected
+    async def wait_with_care(
+        self,
+        backend: Backend,
+        place: Parkable,
+        timeout: float | None,
+        slots: Sequence[Slot[Any]],
+    ) -> None:
+        """Wait where a call may be waiting, or another loop than the run's: no call waits for itself.
+
+        Args:
+            backend: to wait with, as `anywhere` gives it.
+            place: what to wait for.
+            timeout: seconds, checked already; `None` for no limit.
+            slots: which have all settled when that happens.
+
+        Raises:
+            RuntimeError: the call that waits would wait for itself; or through others, without a limit.
+        """
+        self.credit = _YIELD_EVERY
         task = backend.current_task()
-        if slot.carried_by(task):
-            raise waits_for_itself(slot.key, [slot.key])
-        carriers = carriers_in(task) if timeout is None else []
-        if carriers:
-            check_circle(carriers, slot)
-        for carrier in carriers:
-            carrier.waits_for = slot
+        carriers = carriers_in(task)
+        if not carriers and task is MAIN_TASK.get() and (caller := caller_away()) is not None:
+            carriers = with_outer(caller[1][0])
         try:
-            if self.is_elsewhere:
-                with FromAfar(slot, backend.poster()) as place:
-                    await self.park(backend, place, timeout)
+            if carriers:
+                refuse_own(slots, task)
+                if timeout is None:
+                    check_circle(carriers, slots)
+                    for carrier in carriers:
+                        carrier.waits_for = slots
+            if self.is_elsewhere and caller_away() is None:
+                with FromAfar(place, backend.poster()) as news:
+                    await self.park(backend, news, timeout)
             else:
-                await self.park(backend, slot, timeout)
+                await self.park(backend, place, timeout)
         finally:
             for carrier in carriers:
-                carrier.waits_for = None
-        return slot.done
+                carrier.waits_for = ()
+            del slots, place  # what is raised may be the outcome of one of them
 
     @protected
     async def park(self, backend: Backend, place: Parkable, seconds: float | None = None) -> None:
@@ -166,7 +208,7 @@ class LoopHome:
         task = backend.current_task()
         lenders = {carrier.lender for carrier in carriers_in(task)}
         if not lenders:
-            await park(backend, place, seconds)
+            await _park(backend, place, seconds, task)
             return
         deadline = backend.current_effective_deadline()
         if seconds is not None:
@@ -174,7 +216,7 @@ class LoopHome:
         for lender in lenders:
             lender.note_wait(task, deadline)
         try:
-            await park(backend, place, seconds)
+            await _park(backend, place, seconds, task)
         finally:
             for lender in lenders:
                 lender.note_wait(task, None)
@@ -182,24 +224,11 @@ class LoopHome:
     @property
     def is_elsewhere(self) -> bool:
         """Whether the run is going on, on another thread's loop."""
-        return self._backend is not None and self._thread != get_ident()
+        return self._backend is not None and self.thread != get_ident()
 
     def anywhere(self) -> Backend:
-        """The backend to wait with, here and now: also on another thread's loop.
-
-        Raises:
-            RuntimeError: that loop is run by a plain call in its thread, whose place could not be lent.
-        """
-        if not self.is_elsewhere:
-            return self._backend or detect()
-        of_thread = IN_THREAD.get()
-        if of_thread is not None and of_thread[0].carrying is of_thread[1][0]:
-            msg = (
-                f"call {of_thread[0].key!r} runs an event loop in its thread, and this runner lives on "
-                f"another thread's event loop; let the thread wait itself, by slot.result()"
-            )
-            raise RuntimeError(msg)
-        return detect()
+        """The backend to wait with, here and now: also on another thread's loop."""
+        return detect() if self.is_elsewhere else self._backend or detect()
 
     def here(self) -> Backend:
         """The backend to wait with, here and now.
@@ -216,62 +245,14 @@ class LoopHome:
         return self._backend or detect()
 
 
-def _post(post: Callable[[Callable[[], object]], None], fn: Callable[[], object]) -> None:
-    """Have a function called on another thread's loop; nobody misses it when that has ended."""
-    with contextlib.suppress(RuntimeError):
-        post(fn)
-
-
-@final
-class FromAfar:
-    """A thing to wait for on another thread's loop than the one that it happens on.
-
-    Whoever wakes us does so in his thread: from there the news is posted to ours. Once the wait is over,
-    here, news that is still under way wakes nobody.
-    """
-
-    def __init__(self, place: Parkable, post: Callable[[Callable[[], object]], None]) -> None:
-        self._place = place
-        self._wake: Callable[[], object] | None = None
-        # One object: it is found again by its identity.
-        self._waker: Callable[[], object] | None = partial(_post, post, self._arrive)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._waker = None  # a ring
-
-    def enroll(self, wake: Callable[[], object]) -> bool:
-        """Park; part of the protocol between a loop and what is waited for."""
-        assert self._waker is not None
-        self._wake = wake
-        return self._place.enroll(self._waker)
-
-    def withdraw(self, wake: Callable[[], object]) -> None:
-        """Let go."""
-        del wake
-        assert self._waker is not None
-        self._wake = None
-        self._place.withdraw(self._waker)
-
-    def _arrive(self) -> None:
-        wake, self._wake = self._wake, None
-        if wake is not None:
-            wake()
-
-
-async def until_all_done(home: LoopHome, open_slots: Callable[[], Iterable[Slot[Any]]]) -> None:
-    """Wait until nothing is open any more, whatever comes meanwhile; one wake-up for many slots.
-
-    Args:
-        home: of the slots.
-        open_slots: what is open now; asked again when all of that has settled.
-    """
-    while slots := list(open_slots()):
-        async with AsCompleted(home, slots) as arrivals:
-            async for _ in arrivals:
-                pass
+async def _park(backend: Backend, place: Parkable, seconds: float | None, task: object) -> None:
+    caller = caller_away()
+    if caller is None:
+        await park(backend, place, seconds)
+        return
+    home: Any = caller[0].home
+    is_noted = seconds is None and task is MAIN_TASK.get()
+    await park_away(backend, place, seconds, caller, home, is_noted=is_noted)
 
 
 @final
@@ -301,13 +282,9 @@ class AsCompleted(Parking, Generic[T]):
         if self._backend is not None:
             msg = "this as_completed() was entered before; call as_completed() again for another"
             raise RuntimeError(msg)
-        self._backend = self._home.anywhere()
-        task = self._backend.current_task()
-        for slot in self._slots:
-            if slot.carried_by(task):
-                self._backend = None
-                msg = f"call {slot.key!r} waits for itself, which would never end; leave its key out"
-                raise RuntimeError(msg)
+        backend = self._home.anywhere()
+        refuse_own(self._slots, backend.current_task())
+        self._backend = backend
         for slot in self._slots:
             self.add(slot)
         self._slots.clear()
@@ -355,7 +332,7 @@ class AsCompleted(Parking, Generic[T]):
         arrive: Callable[[], object] = partial(self._arrive, slot)
         home = slot.home
         if self._backend is not None and isinstance(home, LoopHome) and home.is_elsewhere:
-            arrive = partial(_post, self._backend.poster(), arrive)
+            arrive = partial(post_to, self._backend.poster(), arrive)
         # First the entry: a slot that settles in another thread may arrive at once.
         self._enrolled[slot] = arrive
         if not slot.enroll(arrive):

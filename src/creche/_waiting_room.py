@@ -13,7 +13,7 @@ Until it has been admitted, its slot is on no board, and seen by nobody.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any, final
@@ -22,12 +22,13 @@ from ._board import Board
 from ._call import Call
 from ._ki import protected
 from ._options import OnCollision
+from ._parking import ParkingForOne
 from ._queue import Queue
 from ._slot import Slot
 
 
 @final
-class Applicant:
+class Applicant(ParkingForOne):
     """A submit that waits for room; what its submitter parks on.
 
     Attributes:
@@ -43,7 +44,6 @@ class Applicant:
     __slots__ = (
         "_answer",
         "_room",
-        "_wake",
         "again",
         "call",
         "has_claimed",
@@ -63,6 +63,7 @@ class Applicant:
         again: Callable[[], Slot[Any]] | None,
         title: str | None = None,
     ) -> None:
+        super().__init__()
         self._room = room
         self.key = key
         self.title = title
@@ -72,19 +73,16 @@ class Applicant:
         self.again = again
         self.has_claimed = False
         self._answer: Slot[Any] | BaseException | None = None
-        self._wake: Callable[[], object] | None = None
 
     @property
-    def is_answered(self) -> bool:
+    def is_settled(self) -> bool:
         """Whether it waits no longer."""
         return self._answer is not None
 
     def reply(self, answer: Slot[Any] | BaseException) -> None:
         """Answer it, and wake whoever waits."""
         self._answer = answer
-        wake, self._wake = self._wake, None
-        if wake is not None:
-            wake()
+        self._wake_up()
 
     def answer(self) -> Slot[Any]:
         """The answer.
@@ -104,17 +102,9 @@ class Applicant:
         finally:
             del self, answer  # the traceback of the error leads back to this frame
 
-    def enroll(self, wake: Callable[[], object]) -> bool:
-        """Park; part of the protocol between a loop and what is waited for."""
-        if self.is_answered:
-            return False
-        self._wake = wake
-        return True
-
     def withdraw(self, wake: Callable[[], object]) -> None:
         """Let go: the submitter is cancelled, and its call must not start any more."""
-        del wake
-        self._wake = None
+        super().withdraw(wake)
         self._room.leave(self)
 
 
@@ -130,8 +120,8 @@ class WaitingRoom:
         self.max_pending = max_pending
         self._board = board
         self._queue = queue
-        # In the order of arrival.
-        self._applicants: dict[Slot[Any], Applicant] = {}
+        # In the order of arrival; the first one leaves a plain dict slowly, see `_places`.
+        self._applicants: OrderedDict[Slot[Any], Applicant] = OrderedDict()
         # Those whose key is another call's by now: what that means is for their submit to say.
         self._detours: deque[Applicant] = deque()
         # Those whose admission the instruments have not heard of yet.
@@ -147,8 +137,8 @@ class WaitingRoom:
 
     @property
     def has_room(self) -> bool:
-        """Whether a call may be submitted now without passing anybody."""
-        return not self._applicants and len(self._queue) < self.max_pending
+        """Whether a call may be submitted now; not while a submit waits, whose call is in the queue."""
+        return len(self._queue) < self.max_pending
 
     @protected
     def take_in(self, applicant: Applicant) -> None:
@@ -271,8 +261,9 @@ class WaitingRoom:
         return did
 
     def _void(self, applicant: Applicant) -> None:
-        self._board.void(applicant.slot)
         self._queue.withdraw(applicant.call)
+        self._board.void(applicant.slot)
+        self._queue.tidy(applicant.call)
 
     @staticmethod
     def _submit_again(applicant: Applicant) -> None:

@@ -63,6 +63,11 @@ def each(names: dict[str, str], trio: float, asyncio: float) -> dict[str, tuple[
 OURS = {"trio": "creche", "asyncio": "creche"}
 HANDLE = {"trio": "anyio TaskHandle", "asyncio": "anyio TaskHandle"}
 
+SERIAL = dict.fromkeys(OURS, "one after the other, here")
+POOL = dict.fromkeys(OURS, "ProcessPoolExecutor.map")
+
+CLIENT = dict.fromkeys(OURS, "Client.map + gather")
+
 AIMS = (
     Aim("W1", "cpu", "creche", each(BARE, 0.60, 0.90)),
     Aim("W1", "cpu", "creche", each(HANDLE, 0.20, 0.20)),
@@ -87,6 +92,12 @@ AIMS = (
     Aim("W6", "pending", "creche, at most 100", {"trio": (None, 350), "asyncio": (None, 350)}),
     Aim("W6", "retained", "creche, at most 100", {"trio": (None, 200), "asyncio": (None, 200)}),
     Aim("W7", "growth", "creche", {"trio": (None, 1.3), "asyncio": (None, 1.3)}),
+    Aim("W8", "wall", "creche", each(SERIAL, 0.5 / 0.97, 0.5 / 0.97)),
+    Aim("W9", "wall", "creche, no batches", each(POOL, 0.6, 0.6)),
+    Aim("W9", "wall", "creche", each(POOL, 0.1, 0.1)),
+    Aim("W10", "wall", "creche", each(CLIENT, 1.15, 1.15)),
+    Aim("W10", "submit", "creche", {"trio": (None, 20), "asyncio": (None, 20)}),
+    Aim("kill", "p50", "creche", {"trio": (None, 30), "asyncio": (None, 30)}),
     Aim("import", "cpu", "import creche", {"": ("import trio", 1.25)}),
 )
 

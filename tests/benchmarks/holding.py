@@ -4,9 +4,9 @@ What it is for: how many bytes a call takes that waits, and how many its outcome
 
 What it does not know: how bytes are counted.
 
-Invariant: keys are there before, and a call's value is its key, so that neither is counted. "Pending" is
-taken when as many calls run as may, and the rest waits; "retained" when all have ended and the runner,
-or task group, is still open.
+Invariant: keys are there before, and a call's value is its key, so that neither is counted; nor is the
+bound method, which all calls share. "Pending" is taken when as many calls run as may, and the rest
+waits; "retained" when all have ended and the runner, or task group, is still open.
 """
 
 from __future__ import annotations
@@ -73,10 +73,11 @@ def creche(family: str, max_workers: int | None = None) -> Holder:
 
     async def hold(keys: list[int], take: Take) -> None:
         gate = Gate(EVENTS[family], len(keys), max_workers)
+        call = gate.call
         async with ConcurrentTaskRunner(max_workers).start() as runner:
             take("before")
             for key in keys:
-                runner.submit_nowait(key, gate.call, key)
+                runner.submit_nowait(key, call, key)
             await gate.take(take)
             assert all(runner.slots[key].result() == key for key in keys)
 
@@ -88,15 +89,16 @@ def group_and_dict(family: str, open_group: Callable[[], Any], make_limiter: Any
 
     async def hold(keys: list[int], take: Take) -> None:
         gate = Gate(EVENTS[family], len(keys), AT_ONCE if make_limiter else None)
+        call = gate.call
         limiter: Any = make_limiter(AT_ONCE) if make_limiter else None
         results: dict[int, int] = {}
 
         async def free(key: int) -> None:
-            results[key] = await gate.call(key)
+            results[key] = await call(key)
 
         async def limited(key: int) -> None:
             async with limiter:
-                results[key] = await gate.call(key)
+                results[key] = await call(key)
 
         one = limited if make_limiter else free
         async with open_group() as group:
@@ -115,9 +117,10 @@ def group_and_dict(family: str, open_group: Callable[[], Any], make_limiter: Any
 async def task_group_and_tasks(keys: list[int], take: Take) -> None:
     """The tasks are kept."""
     gate = Gate(asyncio.Event, len(keys))
+    call = gate.call
     async with asyncio.TaskGroup() as group:
         take("before")
-        tasks = {key: group.create_task(gate.call(key)) for key in keys}
+        tasks = {key: group.create_task(call(key)) for key in keys}
         await gate.take(take)
         assert all(tasks[key].result() == key for key in keys)
 
@@ -127,9 +130,10 @@ def anyio_handles(family: str) -> Holder:
 
     async def hold(keys: list[int], take: Take) -> None:
         gate = Gate(EVENTS[family], len(keys))
+        call = gate.call
         async with anyio.create_task_group() as group:
             take("before")
-            handles: dict[int, Any] = {key: group.start_soon(gate.call, key) for key in keys}
+            handles: dict[int, Any] = {key: group.start_soon(call, key) for key in keys}
             await gate.take(take)
             assert all(handles[key].return_value == key for key in keys)
 
@@ -141,10 +145,11 @@ def aioresults(family: str, open_group: Callable[[], Any]) -> Holder:
 
     async def hold(keys: list[int], take: Take) -> None:
         gate = Gate(EVENTS[family], len(keys))
+        call = gate.call
         async with open_group() as group:
             take("before")
             start: Any = aioresult.ResultCapture.start_soon
-            captures = {key: start(group, gate.call, key) for key in keys}
+            captures = {key: start(group, call, key) for key in keys}
             await gate.take(take)
             assert all(captures[key].result() == key for key in keys)
 
@@ -156,10 +161,11 @@ def ancestor(family: str) -> Holder:
 
     async def hold(keys: list[int], take: Take) -> None:
         gate = Gate(EVENTS[family], len(keys))
+        call = gate.call
         async with Ancestor().start() as runner:
             take("before")
             for key in keys:
-                await runner.submit(key, partial(gate.call, key))
+                await runner.submit(key, partial(call, key))
             await gate.take(take)
             for key in keys:
                 assert await runner.wait(key) == key

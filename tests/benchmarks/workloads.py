@@ -9,6 +9,7 @@ Invariant: quick or not, the contenders and the work are the same; rounds and si
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -26,6 +27,7 @@ import memory
 import parts
 import round_trips
 import submitting
+import through_processes
 import through_threads
 from bodies import Contender, keys_of
 from event_loops import FAMILY, LOOPS
@@ -180,6 +182,67 @@ def w7(choice: Choice) -> Iterator[Experiment]:
             yield Experiment("W7", what, loop, n, growth.UNITS, takers, choice.several(3, 1), 0)
 
 
+def w8(choice: Choice) -> Iterator[Experiment]:
+    """Two processors."""
+    what = "calls of some 5 ms, by two worker processes; beside the half of what they take here"
+    for loop in choice.own_loops():
+        for n in choice.large(200, 100):
+            openers = {
+                through_processes.SERIAL: through_processes.here,
+                **through_processes.CONTENDERS,
+            }
+            takers = {
+                name: partial(
+                    through_processes.take_batch, name, opened, through_processes.busy, loop, n
+                )
+                for name, opened in openers.items()
+            }
+            rounds = choice.several(7, 3)
+            yield Experiment("W8", what, loop, n, through_processes.UNITS, takers, rounds, 0)
+
+
+def w9(choice: Choice) -> Iterator[Experiment]:
+    """To a process and back."""
+    what = "calls that do nothing, by two worker processes"
+    for loop in choice.own_loops():
+        for n in choice.large(5000, 1000):
+            takers = {
+                name: partial(
+                    through_processes.take_batch, name, opened, through_processes.nothing, loop, n
+                )
+                for name, opened in through_processes.CONTENDERS.items()
+            }
+            rounds = choice.several(7, 3)
+            yield Experiment("W9", what, loop, n, through_processes.UNITS, takers, rounds, 0)
+
+
+def kill(choice: Choice) -> Iterator[Experiment]:
+    """Stop what does not stop."""
+    what = "cancel a call that never returns, and wait until its worker is dead"
+    for loop in choice.own_loops():
+        takers = {
+            name: partial(through_processes.take_kill, name, loop) for name in through_processes.KILLERS
+        }
+        rounds = choice.several(9, 3)
+        yield Experiment("kill", what, loop, 1, through_processes.KILL_UNITS, takers, rounds, 0)
+
+
+def w10(choice: Choice) -> Iterator[Experiment]:
+    """To a cluster and back."""
+    what = "calls that do nothing, on a Dask cluster of two processes"
+    # Not at the top: it takes half a second, which the other workloads need not wait for.
+    on_a_cluster = importlib.import_module("on_a_cluster")
+    with on_a_cluster.cluster() as address:
+        for loop in choice.own_loops():
+            for n in choice.large(1000, 1000):
+                takers = {
+                    "Client.map + gather": partial(on_a_cluster.by_client, address, n),
+                    "creche": partial(on_a_cluster.by_creche, loop, address, n),
+                }
+                rounds = choice.several(7, 2)
+                yield Experiment("W10", what, loop, n, on_a_cluster.UNITS, takers, rounds, 0)
+
+
 def imports(choice: Choice) -> Iterator[Experiment]:
     """What is paid before anything runs."""
     takers = {f"import {name}": partial(importing.imported, name) for name in importing.PACKAGES}
@@ -221,6 +284,10 @@ WORKLOADS: dict[str, Callable[[Choice], Iterator[Experiment]]] = {
     "W5-one": w5_one,
     "W6": w6,
     "W7": w7,
+    "W8": w8,
+    "W9": w9,
+    "kill": kill,
+    "W10": w10,
     "import": imports,
     "parts": the_parts,
     "instructions": counts,

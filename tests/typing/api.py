@@ -10,7 +10,17 @@ from typing import Any, assert_type
 from anyio.abc import TaskGroup
 from outcome import Outcome
 
-from creche import ConcurrentTaskRunner, SequentialTaskRunner, Slot, State, flow, task
+from creche import (
+    ConcurrentTaskRunner,
+    Retry,
+    SequentialTaskRunner,
+    Slot,
+    State,
+    allow_failure,
+    flow,
+    task,
+    unmapped,
+)
 from creche.instruments import Summary
 
 
@@ -24,6 +34,19 @@ def parse(data: bytes) -> list[int]:
 
 async def numbers() -> AsyncIterator[int]:
     yield 1
+
+
+async def retries(runner: ConcurrentTaskRunner) -> None:
+    slot = runner.submit_nowait("r", fetch, "x", retry=3)
+    assert_type(slot, Slot[bytes])
+    assert_type(slot.attempt, int)
+    policy = Retry(3, delay=1, factor=2, cap=9, jitter="none", deadline=60, on=(OSError, ValueError))
+    assert_type(await runner.submit("s", parse, b"", retry=policy, timeout=1), Slot[list[int]])
+    assert_type(await runner.map(fetch, ["a"], retry=Retry(2, on=OSError)), list[bytes])
+    assert_type(runner.from_thread.submit("t", parse, b"", retry=1), Slot[list[int]])
+    runner.submit_nowait("u", fetch, "x", retry=Retry(3, on=lambda error: "busy" in str(error)))
+    runner.submit_nowait("v", fetch, "x", retry="3")  # type: ignore  # pyright: ignore  # wrong on purpose
+    Retry(3, jitter="half")  # type: ignore  # pyright: ignore  # wrong on purpose
 
 
 async def runners() -> None:
@@ -42,6 +65,12 @@ async def runners() -> None:
         assert_type(await runner.wait("a"), Outcome[Any])
         assert_type(await runner.wait(slot), Outcome[bytes])
         assert_type(await runner.wait(slot, 1.5), Outcome[bytes] | None)
+        assert_type(await runner.wait_all(), list[Outcome[Any]])
+        assert_type(await runner.wait_all(["a", slot]), list[Outcome[Any]])
+        assert_type(await runner.wait_all([slot]), list[Outcome[bytes]])
+        assert_type(await runner.wait_all([slot], 1), list[Outcome[bytes] | None])
+        assert_type(await runner.wait_all(timeout=1.5), list[Outcome[Any] | None])
+        assert_type(await runner.wait_all({"a": 1}, timeout=1), list[Outcome[Any] | None])
         assert_type(await runner.map(fetch, ["a", "b"]), list[bytes])
         assert_type(await runner.map(parse, [b"a"], key=len), list[list[int]])
         assert_type(await runner.map(str, numbers(), return_outcomes=True), list[Outcome[str]])
@@ -60,11 +89,11 @@ async def runners() -> None:
         assert_type(thread.cancel("e"), bool)
         assert_type(thread.map(fetch, ["a", "b"]), list[bytes])
         assert_type(thread.map(parse, [b"a"], return_outcomes=True), list[Outcome[list[int]]])
-        thread.submit("f", fetch, 5, 1)  # type: ignore  # pyright: ignore
+        thread.submit("f", fetch, 5, 1)  # type: ignore  # pyright: ignore  # wrong on purpose
         executor = runner.as_executor(name="e")
         assert_type(executor, Executor)
         assert_type(executor.submit(parse, b"").result(), list[int])
-        runner.submit_nowait("d", fetch, 5, 1)  # type: ignore  # pyright: ignore
+        runner.submit_nowait("d", fetch, 5, 1)  # type: ignore  # pyright: ignore  # wrong on purpose
     assert_type(runner.duplicate(), ConcurrentTaskRunner)
     sequential = SequentialTaskRunner()
     async with sequential.start():
@@ -76,9 +105,19 @@ def double(n: int) -> int:
     return 2 * n
 
 
-@task(name="later")
+@task(name="later", key="{n}", timeout=3, limits=["db"], priority=1, tags=["a"], on_failed=[print])
 async def double_later(n: int) -> int:
     return 2 * n
+
+
+class Account:
+    @task
+    def balance(self, n: int) -> int:
+        return n
+
+    @flow
+    def close(self, n: int) -> str:
+        return str(n)
 
 
 @flow
@@ -88,11 +127,18 @@ def sums(n: int) -> list[int]:
     assert_type(double.submit(double.submit(n)), Slot[int])
     assert_type(double.map([1, 2]), list[Slot[int]])
     assert_type(double_later.submit(n), Slot[int])
-    double("x")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    double("x")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # wrong on purpose
+    other = double.with_options(name="other", timeout=1, key=lambda n: n)
+    assert_type(other(n), int)
+    assert_type(other.map([1], unmapped(2)), list[Slot[int]])
+    double.with_options(retires=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]  # wrong on purpose
+    assert_type(allow_failure(double.submit(n)).result(), int | BaseException)
+    assert_type(Account().balance.submit(1), Slot[int])
+    assert_type(Account().close(1), str)
     return [n]
 
 
-@flow(task_runner=ConcurrentTaskRunner, backend="asyncio")
+@flow(task_runner=ConcurrentTaskRunner, backend="asyncio", timeout=1, on_error="cancel", log_prints=True)
 async def sums_later(n: int) -> list[int]:
     coroutine: Coroutine[Any, Any, int] = double_later(n)
     await coroutine
@@ -102,6 +148,18 @@ async def sums_later(n: int) -> list[int]:
 
 async def flows() -> None:
     assert_type(sums(1), list[int])
+    assert_type(await sums.run_async(1), list[int])
+    assert_type(await sums_later.run_async(1), list[int])
+    await sums.run_async("x")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # wrong on purpose
+    assert_type(await allow_failure(double_later.submit(1)), int | BaseException)
+    assert_type(sums.with_options(task_runner="parent", timeout=3)(1), list[int])
     assert_type(await sums_later(1), list[int])
     sums.task_runner = SequentialTaskRunner()
     assert_type(sums.with_options(name="other")(2), list[int])
+
+
+async def groups(runner: ConcurrentTaskRunner) -> None:
+    async with runner.group(stop_when="first_success") as calls:
+        assert_type(await calls.submit("g", fetch, "x", 1, timeout=3), Slot[bytes])
+        assert_type(calls.submit_nowait(None, parse, b""), Slot[list[int]])
+        calls.submit_nowait("h", fetch, 5, 1)  # type: ignore  # pyright: ignore  # wrong on purpose

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import importlib
 import sys
-from contextvars import Context, copy_context
-from typing import cast
+from contextvars import Context, ContextVar, copy_context
+from typing import Any, cast
 
 from creche._backend import Backend
 
@@ -22,6 +22,9 @@ from ._trio import in_task as in_trio_task
 
 NAMES = ("trio", "asyncio")
 """The names of the backends."""
+
+# How the name of each context variable of creche's begins.
+_OURS = "creche "
 
 
 def detect() -> Backend:
@@ -77,6 +80,20 @@ def context_for_elsewhere() -> Context:
     context = copy_context()
     leave_loop(context)
     return context
+
+
+def variables_of_users(context: Context) -> dict[ContextVar[Any], Any]:
+    """What is in a context, but for what tells where code runs: creche's own variables and the loop's.
+
+    Args:
+        context: any.
+
+    Returns:
+        the variables with their values.
+    """
+    sniffio = sys.modules.get("sniffio")
+    mark = None if sniffio is None else sniffio.current_async_library_cvar
+    return {var: context[var] for var in context if var is not mark and not var.name.startswith(_OURS)}
 
 
 def _asyncio_backend() -> Backend:

@@ -14,90 +14,80 @@ not swallow a cancellation of its own.
 from __future__ import annotations
 
 import asyncio
-import importlib
-import math
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from asyncio import Future
+from collections.abc import Awaitable, Callable, Container, Coroutine, Iterable, Sequence
 from contextvars import Context, ContextVar, copy_context
 from functools import partial
-from typing import Any, TypeVar, cast, final
+from typing import Any, cast, final
 from weakref import getweakrefcount
 
 import anyio
-import anyio.lowlevel
 import anyio.to_thread
 
-from creche._backend import CARRIER_NAME, Backend, Nursery, Parkable
-from creche._backend import Scope as AnyScope
+from creche._backend import CARRIER_NAME, Backend, Nursery, Parkable, Scope
 
-from ._inside import CANCELLED_BY, KNOWN, Scope, is_cancelled, start, state_of
+from ._daemons import NextThread
+from ._inside import KNOWN, STATES, checkpoint, running_task, state_of
 from ._limiters import adopt_of_anyio
-from ._threads import ThreadCall, leave_loop
-
-T = TypeVar("T")
+from ._primitives import CHOSEN, with_anyio
+from ._threads import ThreadCall, leave_loop, named
 
 # Whom the present code descends from, as far as calls go; asyncio's tasks do not know their parents.
 _LINEAGE: ContextVar[Sequence[list[object]]] = ContextVar("creche lineage", default=())
-
-try:
-    # What trio brings along, and may not for ever; without it anyio asks the loop itself.
-    _LIBRARY: Any = importlib.import_module("sniffio").thread_local
-except ImportError:  # pragma: no cover - trio requires it so far
-    _LIBRARY = None
-
-
-def _with_anyio(fn: Callable[[], T]) -> T:
-    """Call a function of anyio's, also in a callback of the loop, where sniffio knows of no library."""
-    if _LIBRARY is None:
-        return fn()
-    before, _LIBRARY.name = _LIBRARY.name, "asyncio"
-    try:
-        return fn()
-    finally:
-        _LIBRARY.name = before
-
 
 # Exact on CPython. Without it every task is used once.
 _references: Callable[[object], Any] = getattr(sys, "getrefcount", lambda _: object())
 
 
+def _wake(future: Future[None]) -> None:
+    try:
+        future.set_result(None)
+    except asyncio.InvalidStateError:
+        return  # cancelled in the same turn of the loop, or by Ctrl-C at this very moment
+
+
 async def _park(place: Parkable) -> None:
-    future = asyncio.get_running_loop().create_future()
-
-    def wake() -> None:
-        try:
-            future.set_result(None)
-        except asyncio.InvalidStateError:
-            return  # cancelled in the same turn of the loop, or by Ctrl-C at this very moment
-
+    future: Future[None] = Future()
+    wake = partial(_wake, future)
     if not place.enroll(wake):
-        await anyio.lowlevel.checkpoint()
+        await checkpoint()
         return
     try:
         await future
-    finally:
+    except BaseException:
         place.withdraw(wake)
+        raise
 
 
-async def _run_in_thread(fn: Callable[[], Any], name: str, guard: AnyScope) -> Any:  # noqa: ANN401
-    del name  # anyio's worker threads keep their own
-    call = ThreadCall(fn)
+_NEXT_THREAD = NextThread()
+
+
+async def _run_in_thread(
+    fn: Callable[[], Any],
+    name: str,
+    guard: Scope,
+    when_interrupted: Callable[[], object] = lambda: None,
+) -> Any:  # noqa: ANN401 - whatever the loop gives, or a task of any class
+    call = ThreadCall(partial(named, name, fn))
     with guard:
         try:
             return await anyio.to_thread.run_sync(
                 call,
                 abandon_on_cancel=True,
-                limiter=anyio.CapacityLimiter(1),  # counted by the run already, outside the shield
+                limiter=cast("Any", _NEXT_THREAD),
             )
         except asyncio.CancelledError:
-            # By `Task.cancel`, which no shield stops, if the guard is one still.
-            if not (guard.shield and call.has_begun()):
+            # By `Task.cancel`, which no shield stops, if the guard is one still. Asked first: what was
+            # not begun is not begun any more.
+            if not (call.has_begun() and guard.shield):
                 raise
+            when_interrupted()
             await _until_ended(call, guard)
             return call.came
 
 
-async def _until_ended(call: ThreadCall, guard: AnyScope) -> None:
+async def _until_ended(call: ThreadCall, guard: Scope) -> None:
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     call.tell_when_ended(partial(loop.call_soon_threadsafe, ended.set))
@@ -113,73 +103,56 @@ def _current_time() -> float:
     return asyncio.get_running_loop().time()
 
 
-def _current_task() -> asyncio.Task[Any]:
-    return cast("asyncio.Task[Any]", asyncio.current_task())
+async def _while_readable(link: Any, look: Callable[[], bool]) -> None:  # noqa: ANN401 - a socket
+    # A task that is woken each time would cost as much as what is read.
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+
+    def look_on() -> None:
+        is_open = False
+        try:
+            is_open = look()
+        finally:
+            if not is_open:
+                loop.remove_reader(link)
+                ended.set()
+
+    loop.add_reader(link, look_on)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(link)
 
 
 def _native_cancels() -> int:
-    return _current_task().cancelling()
+    return running_task().cancelling()  # type: ignore[no-any-return]  # a task of any class
 
 
 def _forget_native_cancels(before: int) -> None:
-    task = _current_task()
+    task = running_task()
     while task.cancelling() > before:
         task.uncancel()
 
 
-async def _shed_cancel() -> None:
+def _renew_native_cancel(before: int) -> bool:
+    task = running_task()
+    if task.cancelling() <= before or CHOSEN.is_cut():
+        return False
+    task.uncancel()
+    task.cancel()
+    return True
+
+
+def _shed_cancel(task: Any) -> Awaitable[None] | None:  # noqa: ANN401 - whatever the loop gives, or a task of any class
     # Before Python 3.13 it comes although it was taken back: a task that ends then ends as cancelled,
     # and anyio cancels the whole group.
-    task: Any = _current_task()
-    if task._must_cancel:  # noqa: SLF001 - nothing public tells
-        try:
-            await asyncio.sleep(0)
-        except asyncio.CancelledError:
-            _forget_native_cancels(0)
+    return _let_it_come() if task._must_cancel else None  # noqa: SLF001 - nothing public tells
 
 
-def _is_cancel_due() -> bool:
-    task = _current_task()
-    if not KNOWN or task.cancelling():
-        return True
-    state = state_of(task)
-    return state is not None and is_cancelled(state.cancel_scope)
-
-
-async def _checkpoint() -> None:
-    await asyncio.sleep(0)
-
-
-async def _checkpoint_if_cancelled() -> None:
-    # A pending `Task.cancel` shows only when the task is suspended, and anyio does not look for it.
-    if _native_cancels():
-        await asyncio.sleep(0)
-    else:
-        await anyio.lowlevel.checkpoint_if_cancelled()
-
-
-async def _shielded_checkpoint() -> None:
+async def _let_it_come() -> None:
     try:
         await asyncio.sleep(0)
-    except asyncio.CancelledError as exc:
-        # That of a scope comes again, at the next checkpoint. `Task.cancel` comes only once.
-        if not (exc.args and str(exc.args[0]).startswith(CANCELLED_BY)):
-            task = _current_task()
-            task.uncancel()
-            task.cancel()
-
-
-def _is_cut() -> bool:
-    if not KNOWN:
-        return anyio.current_effective_deadline() == -math.inf
-    state = state_of(_current_task())
-    return state is not None and is_cancelled(state.cancel_scope)
-
-
-def _is_cut_from(nursery: Nursery) -> bool:
-    if not KNOWN:
-        return bool(nursery.cancel_scope.cancel_called)
-    return is_cancelled(nursery.cancel_scope)
+    except asyncio.CancelledError:
+        _forget_native_cancels(0)
 
 
 @final
@@ -204,15 +177,17 @@ def _mark(task: asyncio.Task[Any]) -> _Mark | None:
 
 
 def _is_intact(task: asyncio.Task[Any], mark: _Mark | None) -> bool:
-    return (
-        mark is not None
-        and mark.state.cancel_scope is mark.scope
-        and not is_cancelled(mark.scope)
-        and not task.cancelling()
-    )
+    if mark is None or mark.state.cancel_scope is not mark.scope or task.cancelling():
+        return False
+    scope = mark.scope
+    while scope is not None and not scope._cancel_called:  # noqa: SLF001 - `is_cancelled` in this frame
+        if scope._shield:  # noqa: SLF001 - as above
+            return True
+        scope = scope._parent_scope  # noqa: SLF001 - as above
+    return scope is None
 
 
-def _go_on(task: Any, mark: _Mark | None, context: Context) -> bool | None:  # noqa: ANN401
+def _go_on(task: Any, mark: _Mark | None, context: Context) -> bool | None:  # noqa: ANN401 - whatever the loop gives, or a task of any class
     """Code can keep a task, and cancel it when another call is long in it; a lock can know its owner.
 
     So it is used again only when nobody has kept it, nor anything in it is different. Its context cannot
@@ -225,10 +200,12 @@ def _go_on(task: Any, mark: _Mark | None, context: Context) -> bool | None:  # n
         and getweakrefcount(task) == mark.weak_references
         and not task._must_cancel  # noqa: SLF001 - before Python 3.13 it outlives `uncancel`
         and task.get_name() == CARRIER_NAME
-        and len(task._callbacks or ()) == mark.callbacks  # noqa: SLF001
-        and _is_same(copy_context(), context)
+        and len(task._callbacks or ()) == mark.callbacks  # noqa: SLF001 - asyncio has no public name for it
     ):
-        return True
+        now = copy_context()
+        # Most have no variables, and there is nothing but the lineage to be seen.
+        if (len(now) == 1 and not context) or _is_same(now, context):
+            return True
     return None
 
 
@@ -249,39 +226,57 @@ def _is_same(now: Context, context: Context) -> bool:
 
 
 def _lineage() -> Sequence[object]:
-    return (_current_task(), *(task for cell in _LINEAGE.get() for task in cell))
+    return (running_task(), *(task for cell in _LINEAGE.get() for task in cell))
+
+
+def _is_within(tasks: Container[object]) -> bool:
+    cells = _LINEAGE.get()
+    return running_task() in tasks or (
+        bool(cells) and any(task in tasks for cell in cells for task in cell)
+    )
 
 
 def _ancestry() -> Sequence[list[object]]:
-    task, cells = _current_task(), _LINEAGE.get()
+    task, cells = running_task(), _LINEAGE.get()
     return cells if cells and task in cells[0] else ([task], *cells)
 
 
-def _enlist(ancestry: Sequence[list[object]]) -> list[object]:
+def _enlist(task: object, ancestry: Sequence[list[object]]) -> list[object]:
     # What the call starts copies its context, and so learns whom it descends from: for as long as the
     # call goes on, since its task may carry out another one then.
-    cell: list[object] = [_current_task()]
+    cell = [task]
     _LINEAGE.set((cell, *ancestry))
     return cell
 
 
 def _have_children(tasks: Iterable[asyncio.Task[Any]]) -> bool:
     """Those in anyio's task groups; of asyncio's own tasks nobody knows who has started them."""
-    parents = {task.parent_id for task in _with_anyio(anyio.get_running_tasks)}
+    parents = {task.parent_id for task in with_anyio(anyio.get_running_tasks)}
     return any(id(task) in parents for task in tasks)
 
 
-def _start_soon(
-    nursery: Nursery,
-    context: Context,
-    fn: Callable[[Any], Awaitable[Any]],
-    arg: object,
-    name: str,
-) -> None:
-    if KNOWN and asyncio.get_running_loop().get_task_factory() is None:
-        start(nursery, cast("Coroutine[Any, Any, Any]", fn(arg)), context.copy(), name)
-    else:  # a factory may take the first step at once, or give tasks that are not asyncio's
-        _with_anyio(partial(context.copy().run, partial(nursery.start_soon, fn, arg, name=name)))
+def _kin() -> Callable[[asyncio.Task[Any]], Sequence[asyncio.Task[Any]]]:
+    """Tells of those in task groups, anyio's and asyncio's own; nothing does of others."""
+    below: dict[int, list[asyncio.Task[Any]]] | None = None
+
+    def children_of(task: asyncio.Task[Any]) -> Sequence[asyncio.Task[Any]]:
+        nonlocal below
+        if below is None:  # once for all of them: to ask all tasks about each would take long
+            below = {}
+            for other in asyncio.all_tasks(task.get_loop()):
+                for parent in _parents_of(other):
+                    below.setdefault(parent, []).append(other)
+        return below.get(id(task), ())
+
+    return children_of
+
+
+def _parents_of(task: asyncio.Task[Any]) -> set[int]:
+    state = None if STATES is None else STATES.get(task)
+    found = set() if state is None else {state.parent_id}
+    # A group of asyncio's own waits for its tasks by a method of its.
+    waiters = (getattr(callback, "__self__", None) for callback, _ in task._callbacks or ())  # noqa: SLF001 - as above
+    return found | {id(getattr(waiter, "_parent_task", None)) for waiter in waiters}
 
 
 def _is_innermost(nursery: Nursery) -> bool:
@@ -305,44 +300,53 @@ def _adopt_limiter(name: str, limiter: object) -> tuple[type[BaseException], ...
     return adopt_of_anyio(name, limiter, "asyncio")
 
 
-def _run(fn: Callable[[], Coroutine[Any, Any, Any]]) -> Any:  # noqa: ANN401
+def _run(fn: Callable[[], Coroutine[Any, Any, Any]]) -> Any:  # noqa: ANN401 - whatever the loop gives, or a task of any class
     return asyncio.run(fn())
 
 
 BACKEND = Backend(
     name="asyncio",
     cancelled=asyncio.CancelledError,
-    open_nursery=anyio.create_task_group,
-    start_soon=_start_soon,
-    open_scope=Scope if KNOWN else anyio.CancelScope,
+    open_nursery=CHOSEN.open_nursery,
+    start_soon=CHOSEN.start_soon,
+    open_scope=CHOSEN.open_scope,
+    keep_scope=CHOSEN.keep_scope,
     current_time=_current_time,
-    current_task=_current_task,
+    current_task=running_task,
     current_effective_deadline=anyio.current_effective_deadline,
-    is_cut=_is_cut,
+    is_cut=CHOSEN.is_cut,
     mark=_mark,
     is_intact=_is_intact,
     go_on=_go_on,
     take_up=_take_up,
     may_idle=_go_on,
-    is_cut_from=_is_cut_from,
+    is_cut_from=CHOSEN.is_cut_from,
     lineage=_lineage,
+    is_within=_is_within,
     ancestry=_ancestry,
     enlist=_enlist,
+    has_marks=False,
     have_children=_have_children,
-    checkpoint=_checkpoint,
-    is_cancel_due=_is_cancel_due,
-    checkpoint_if_cancelled=_checkpoint_if_cancelled,
-    shielded_checkpoint=_shielded_checkpoint,
+    checkpoint=checkpoint,
+    watcher=CHOSEN.watcher,
+    checkpoint_if_cancelled=CHOSEN.checkpoint_if_cancelled,
+    shielded_checkpoint=CHOSEN.shielded_checkpoint,
     park=_park,
+    while_readable=_while_readable,
     run_in_thread=_run_in_thread,
     thread_kind=lambda: True,
     leave_loop=leave_loop,
     native_cancels=_native_cancels,
     forget_native_cancels=_forget_native_cancels,
+    renew_native_cancel=_renew_native_cancel,
     shed_cancel=_shed_cancel,
     is_innermost=_is_innermost,
     poster=_poster,
     adopt_limiter=_adopt_limiter,
     run=_run,
     make_event=asyncio.Event,
+    clock=lambda: asyncio.get_running_loop().time,
+    coroutine_of=lambda task: task.get_coro(),
+    kin=_kin,
+    name_of=lambda task: task.get_name(),
 )

@@ -29,6 +29,25 @@ def leave_loop(context: Context) -> None:
         context.run(sniffio.current_async_library_cvar.set, None)
 
 
+def named(name: str, fn: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever it gives
+    """Call a function with the present thread called something else meanwhile.
+
+    Args:
+        name: of the thread.
+        fn: the function.
+
+    Returns:
+        what it returned.
+    """
+    thread = threading.current_thread()
+    before, thread.name = thread.name, name
+    try:
+        return fn()
+    finally:
+        thread.name = before
+        del fn  # what it raises leads back to this frame
+
+
 @final
 class ThreadCall:
     """A function to be called in a thread; itself what the thread calls.

@@ -10,29 +10,40 @@ from __future__ import annotations
 import importlib
 import math
 import sys
-import threading
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from contextvars import Context
 from functools import partial
 from typing import Any
 
 import trio
-from trio.lowlevel import Abort, RaiseCancelT, Task, current_task
+from trio._core import _parking_lot
+from trio.lowlevel import (
+    Abort,
+    RaiseCancelT,
+    Task,
+    current_task,
+    reschedule,
+    wait_task_rescheduled,
+)
 
-from creche._backend import CARRIER_NAME, Backend, Nursery, Parkable, Scope
+from creche._backend import CARRIER_NAME, Backend, Nursery, Parkable, Scope, perhaps
 from creche._call import is_same_context
 from creche._ki import protected
 
+from ._kept_trio import keep_scope
 from ._limiters import adopt_of_anyio
-from ._threads import ThreadCall, leave_loop
+from ._threads import ThreadCall, leave_loop, named
 
 # How many threads there may be is counted by the run, outside the shield; trio need not count again.
 _UNLIMITED = trio.CapacityLimiter(math.inf)
 
+# Tasks, with what is broken when they end: the locks that they hold, for one. Nothing public tells.
+_BREAKERS: Mapping[Task, object] = getattr(_parking_lot, "GLOBAL_PARKING_LOT_BREAKER", {})
+
 
 @protected
 async def _park(place: Parkable) -> None:
-    wake = partial(trio.lowlevel.reschedule, trio.lowlevel.current_task())
+    wake = partial(reschedule, current_task())
     if not place.enroll(wake):
         await trio.lowlevel.checkpoint()
         return
@@ -41,7 +52,14 @@ async def _park(place: Parkable) -> None:
         place.withdraw(wake)
         return Abort.SUCCEEDED
 
-    await trio.lowlevel.wait_task_rescheduled(abort)
+    await wait_task_rescheduled(abort)
+
+
+async def _while_readable(link: Any, look: Callable[[], bool]) -> None:  # noqa: ANN401 - a socket
+    is_open = True
+    while is_open:
+        await trio.lowlevel.wait_readable(link)
+        is_open = look()
 
 
 def _thread_kind() -> bool:
@@ -49,19 +67,28 @@ def _thread_kind() -> bool:
     return "anyio" in sys.modules
 
 
-async def _run_in_thread(fn: Callable[[], Any], name: str, guard: Scope) -> Any:  # noqa: ANN401
+async def _run_in_thread(
+    fn: Callable[[], Any],
+    name: str,
+    guard: Scope,
+    when_interrupted: Callable[[], object] = lambda: None,
+) -> Any:  # noqa: ANN401 - trio's own, which have no public types; or whatever is given
     run_sync: Any = trio.to_thread.run_sync
     if _thread_kind():
         # Somebody uses it, and may call anyio.from_thread in there, which only knows threads of anyio's
         # own making. They are trio's threads all the same; only a name cannot be passed on.
         run_sync = importlib.import_module("anyio.to_thread").run_sync
-    call = ThreadCall(partial(_named, name, fn))
+    call = ThreadCall(partial(named, name, fn))
     with guard:
         try:
             return await run_sync(call, abandon_on_cancel=True, limiter=_UNLIMITED)
+        except trio.Cancelled:
+            call.has_begun()  # asked for what it does: what was not begun is not begun any more
+            raise
         except KeyboardInterrupt:
             # Which no shield stops. A second one does not wait.
             if guard.shield and call.has_begun():
+                when_interrupted()
                 await _until_ended(call)
             raise
 
@@ -73,18 +100,14 @@ async def _until_ended(call: ThreadCall) -> None:
     await ended.wait()
 
 
-def _named(name: str, fn: Callable[[], Any]) -> Any:  # noqa: ANN401
-    thread = threading.current_thread()
-    before, thread.name = thread.name, name
-    try:
-        return fn()
-    finally:
-        thread.name = before
-        del fn  # what it raises leads back to this frame
+def _go_on(task: Task, mark: object, context: Context) -> bool | None:
+    """A call that has ended with a lock in its hands: whoever waits for that is to hear of it.
 
-
-def _go_on(task: Task, mark: object, context: Context) -> bool:
+    trio tells them when the task ends. The next call in it would have the lock besides.
+    """
     del mark
+    if task in _BREAKERS:
+        return None
     if task.name is not CARRIER_NAME:
         task.name = CARRIER_NAME
     now = task.context
@@ -101,8 +124,7 @@ def _take_up(task: Task, mark: object, context: Context) -> bool:
 
 
 def _may_idle(task: Task, mark: object, context: Context) -> bool:
-    _go_on(task, mark, context)
-    return True
+    return _go_on(task, mark, context) is not None
 
 
 def _start_soon(
@@ -119,20 +141,45 @@ def _start_soon(
 if hasattr(Task, "_cancel_status") and hasattr(Task, "_runner"):
     # Nothing public tells: without it a scope is opened for each call, which costs half as much again.
     def _mark(task: Task) -> object:
-        return task._cancel_status  # noqa: SLF001
+        return task._cancel_status  # noqa: SLF001 - trio has no public name for it
 
-    def _is_intact(task: Task, mark: Any) -> bool:  # noqa: ANN401
-        return task._cancel_status is mark and not mark.effectively_cancelled  # noqa: SLF001
+    def _is_intact(task: Task, mark: Any) -> bool:  # noqa: ANN401 - trio's own, which have no public types; or whatever is given
+        return task._cancel_status is mark and not mark.effectively_cancelled  # noqa: SLF001 - trio has no public name for it
 
     def _is_cut() -> bool:
-        return current_task()._cancel_status.effectively_cancelled  # noqa: SLF001
+        return current_task()._cancel_status.effectively_cancelled  # noqa: SLF001 - trio has no public name for it
 
-    def _is_cut_from(nursery: Any) -> bool:  # noqa: ANN401
-        return nursery._cancel_status.effectively_cancelled  # type: ignore[no-any-return]  # noqa: SLF001
+    def _is_cut_from(nursery: Any) -> bool:  # noqa: ANN401 - trio's own, which have no public types; or whatever is given
+        return nursery._cancel_status.effectively_cancelled  # type: ignore[no-any-return]  # noqa: SLF001 - trio has no public name for it
 
-    def _is_cancel_due() -> bool:
-        task = current_task()
-        return task._cancel_status.effectively_cancelled or task._runner.ki_pending  # noqa: SLF001
+    def _watcher() -> Callable[[], bool]:
+        runner = current_task()._runner  # noqa: SLF001 - trio has no public name for it
+
+        def is_due() -> bool:
+            try:
+                task = current_task()
+            except RuntimeError:  # a thread without trio
+                return True
+            return (
+                task._cancel_status.effectively_cancelled  # noqa: SLF001 - trio has no public name for it
+                or runner.ki_pending
+                or task._runner is not runner  # noqa: SLF001 - trio has no public name for it
+            )
+
+        return is_due
+
+    def _current_effective_deadline() -> float:
+        # As trio's own, which calls itself for each scope, and raises `RecursionError` in a thousand of
+        # them: as many runners, or nurseries, may be open in one task, and would not be left any more.
+        status: Any = current_task()._cancel_status  # noqa: SLF001 - trio has no public name for it
+        if status.effectively_cancelled:
+            return -math.inf
+        deadline = math.inf
+        while status is not None:
+            scope = status._scope  # noqa: SLF001 - trio has no public name for it
+            deadline = min(deadline, scope.deadline)
+            status = None if scope.shield else status._parent  # noqa: SLF001 - trio has no public name for it
+        return deadline
 
 else:  # pragma: no cover - so far every trio has it
 
@@ -147,11 +194,13 @@ else:  # pragma: no cover - so far every trio has it
     def _is_cut() -> bool:
         return trio.current_effective_deadline() == -math.inf
 
-    def _is_cut_from(nursery: Any) -> bool:  # noqa: ANN401
-        return nursery.cancel_scope.cancel_called  # type: ignore[no-any-return]
+    def _is_cut_from(nursery: Any) -> bool:  # noqa: ANN401 - trio's own, which have no public types; or whatever is given
+        return nursery.cancel_scope.cancel_called  # type: ignore[no-any-return]  # trio's own, which have no public types
 
-    def _is_cancel_due() -> bool:
-        return True
+    def _watcher() -> Callable[[], bool]:
+        return perhaps
+
+    _current_effective_deadline = trio.current_effective_deadline
 
 
 def _lineage() -> Sequence[Task]:
@@ -163,6 +212,16 @@ def _lineage() -> Sequence[Task]:
     return found
 
 
+def _is_within(tasks: Container[object]) -> bool:
+    task = current_task()
+    while task not in tasks:
+        nursery = task.parent_nursery
+        if nursery is None:
+            return False
+        task = nursery.parent_task
+    return True
+
+
 def _have_children(tasks: Iterable[object]) -> bool:
     return any(
         nursery.child_tasks
@@ -172,16 +231,16 @@ def _have_children(tasks: Iterable[object]) -> bool:
     )
 
 
+def _children_of(task: Task) -> Sequence[Task]:
+    return [child for nursery in task.child_nurseries for child in nursery.child_tasks]
+
+
 def _is_innermost(nursery: Nursery) -> bool:
     return trio.lowlevel.current_task().child_nurseries[-1] is nursery
 
 
 def _forget_native_cancels(before: int) -> None:
     """There are none on trio."""
-
-
-async def _shed_cancel() -> None:
-    """Nor is there one here."""
 
 
 def _poster() -> Callable[[Callable[[], object]], None]:
@@ -211,9 +270,10 @@ BACKEND = Backend(
     open_nursery=trio.open_nursery,
     start_soon=_start_soon,
     open_scope=trio.CancelScope,
+    keep_scope=keep_scope,
     current_time=trio.current_time,
     current_task=trio.lowlevel.current_task,
-    current_effective_deadline=trio.current_effective_deadline,
+    current_effective_deadline=_current_effective_deadline,
     is_cut=_is_cut,
     mark=_mark,
     is_intact=_is_intact,
@@ -222,23 +282,31 @@ BACKEND = Backend(
     may_idle=_may_idle,
     is_cut_from=_is_cut_from,
     lineage=_lineage,
+    is_within=_is_within,
     ancestry=tuple,
     enlist=None,
+    has_marks=True,
     have_children=_have_children,
     checkpoint=trio.lowlevel.checkpoint,
-    is_cancel_due=_is_cancel_due,
+    watcher=_watcher,
     checkpoint_if_cancelled=trio.lowlevel.checkpoint_if_cancelled,
     shielded_checkpoint=trio.lowlevel.cancel_shielded_checkpoint,
     park=_park,
+    while_readable=_while_readable,
     run_in_thread=_run_in_thread,
     thread_kind=_thread_kind,
     leave_loop=leave_loop,
     native_cancels=lambda: 0,
     forget_native_cancels=_forget_native_cancels,
-    shed_cancel=_shed_cancel,
+    renew_native_cancel=lambda _: False,
+    shed_cancel=lambda _: None,
     is_innermost=_is_innermost,
     poster=_poster,
     adopt_limiter=_adopt_limiter,
     run=trio.run,
     make_event=trio.Event,
+    clock=lambda: trio.lowlevel.current_clock().current_time,
+    coroutine_of=lambda task: task.coro,
+    kin=lambda: _children_of,
+    name_of=lambda task: task.name,
 )

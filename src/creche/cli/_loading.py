@@ -15,6 +15,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from creche._printable import printable_lines
+from creche._tracebacks import users_traceback
 from creche.flows._flow import Flow
 
 from ._usage import UsageError
@@ -39,6 +41,28 @@ def load_flow(target: str) -> Flow[..., Any]:
     if path.is_dir() or path.suffix != ".py":
         raise UsageError(f"not a Python file: {path}; the name must end in .py")
     return find_flow(import_file(path), path, name)
+
+
+def load_or_show(target: str) -> Flow[..., Any] | None:
+    """The same; what the file raised is shown.
+
+    Args:
+        target: ``FILE`` or ``FILE:FLOW``.
+
+    Returns:
+        the flow; `None` if the file raised something, which has been shown.
+
+    Raises:
+        UsageError: there is no such file, it is not Python, or the flow cannot be told.
+        KeyboardInterrupt: it hit the import.
+    """
+    try:
+        return load_flow(target)
+    except (KeyboardInterrupt, UsageError):
+        raise
+    except BaseException as exc:  # noqa: BLE001 - shown
+        sys.stderr.write(printable_lines(users_traceback(exc)))
+        return None
 
 
 def split_target(target: str) -> tuple[Path, str | None]:

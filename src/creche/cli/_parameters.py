@@ -13,10 +13,10 @@ from __future__ import annotations
 
 # cyclopts loads these late, when it converts and when something is wrong. By then the folder of the
 # user's file comes first on the path, and may have files of the same names.
-import difflib  # noqa: F401
+import difflib  # noqa: F401 - imported early, see above
 import functools
 import inspect
-import json  # noqa: F401
+import json  # noqa: F401 - imported early, see above
 import re
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -67,7 +67,7 @@ def bind_parameters(fn: Callable[..., Any], given: Sequence[str]) -> inspect.Bou
     return bound
 
 
-def convert_exactly(option: str, annotation: Any, type_: Any, tokens: Any) -> Any:  # noqa: ANN401
+def convert_exactly(option: str, annotation: Any, type_: Any, tokens: Any) -> Any:  # noqa: ANN401 - whatever a parameter is annotated with, or gets
     """Convert as cyclopts does, but never round a number; a converter, once the first two are filled in.
 
     Args:
@@ -89,7 +89,7 @@ def convert_exactly(option: str, annotation: Any, type_: Any, tokens: Any) -> An
     return convert(hint, tokens, functools.partial(_convert_one, option), _as_spelled)
 
 
-def _convert_one(option: str, type_: Any, text: str) -> Any:  # noqa: ANN401
+def _convert_one(option: str, type_: Any, text: str) -> Any:  # noqa: ANN401 - whatever a parameter is annotated with, or gets
     """Convert what is neither a collection nor a union of types; those are cyclopts' to take apart."""
     exact = text
     if type_ is int and "." in text:
@@ -107,7 +107,7 @@ def _as_spelled(name: str) -> str:
     return name
 
 
-def _convert(fn: Callable[..., Any], parameter: inspect.Parameter, values: Sequence[str]) -> Any:  # noqa: ANN401
+def _convert(fn: Callable[..., Any], parameter: inspect.Parameter, values: Sequence[str]) -> Any:  # noqa: ANN401 - whatever a parameter is annotated with, or gets
     name = parameter.name
     read = _reader(parameter.replace(annotation=_evaluate(fn, parameter)))
     tokens = [f"--{name}={value}" for value in values]
@@ -128,7 +128,7 @@ def _convert(fn: Callable[..., Any], parameter: inspect.Parameter, values: Seque
         ) from None
 
 
-def _evaluate(fn: Callable[..., Any], parameter: inspect.Parameter) -> Any:  # noqa: ANN401
+def _evaluate(fn: Callable[..., Any], parameter: inspect.Parameter) -> Any:  # noqa: ANN401 - whatever a parameter is annotated with, or gets
     """The annotation of one parameter; others may name what is there for type checkers only."""
 
     def annotated() -> None:
@@ -146,7 +146,7 @@ def _evaluate(fn: Callable[..., Any], parameter: inspect.Parameter) -> Any:  # n
         ) from None
 
 
-def _globals_of(fn: Any) -> dict[str, Any]:  # noqa: ANN401
+def _globals_of(fn: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever a parameter is annotated with, or gets
     """Where the names in the annotations of a callable are looked up."""
     if isinstance(fn, functools.partial):
         fn = fn.func
@@ -163,7 +163,7 @@ def _reader(parameter: inspect.Parameter) -> App:
         """Only its signature counts."""
 
     name, annotation = parameter.name, parameter.annotation
-    command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+    command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # a function may have one; the stubs do not say so
         [parameter.replace(kind=parameter.KEYWORD_ONLY)],
         return_annotation=None,
     )

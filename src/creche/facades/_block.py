@@ -15,7 +15,6 @@ where it does not see it, behind a shield.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, final
@@ -25,6 +24,7 @@ from creche._errors import RunnerClosed
 from creche._hosting import Run
 from creche._ki import protected
 from creche._slot import Slot
+from creche._spelling import spell
 from creche._states import Origin
 
 from ._children import Children
@@ -51,6 +51,7 @@ class Block:
         self._leaving = self._backend.make_event()
         self._watched = self._backend.make_event()
         self._nursery = self._backend.open_nursery()
+        self._native = self._backend.native_cancels()
 
     async def enter(self) -> None:
         """Begin. Not a checkpoint."""
@@ -77,7 +78,9 @@ class Block:
         if error is not None:
             slot.mark_read()
             self._errors.append(error)
-            self.cancel(f"another child of its task group, {slot.key!r}, raised {type(error).__name__}")
+            self.cancel(
+                f"another child of its task group, {spell(slot.key)}, raised {type(error).__name__}"
+            )
         elif slot.origin in _BY_RUNNER:
             self._lost = slot
 
@@ -183,7 +186,9 @@ class Block:
         errors, self._errors = self._errors, []
         lost, self._lost = self._lost, None
         if lost is not None and not errors and cancellation is None and self._goes_on():
-            errors.append(RunnerClosed(f"child {lost.key!r} of the task group ended: {lost.reason}"))
+            errors.append(
+                RunnerClosed(f"child {spell(lost.key)} of the task group ended: {lost.reason}")
+            )
         what = cancellation
         if errors:
             what = BaseExceptionGroup("unhandled errors in a task group", errors)
@@ -195,10 +200,12 @@ class Block:
                 return True
             if what is given:
                 return False
+            if errors and cancellation is not None:
+                self._backend.renew_native_cancel(self._native)
             raise what from None
         finally:
             del self, given, cancellation, errors, lost, what  # see leave
 
     def _goes_on(self) -> bool:
         """Whether no scope around the task of the block is cancelled."""
-        return self._backend.current_effective_deadline() != -math.inf
+        return not self._backend.is_cut()

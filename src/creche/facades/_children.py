@@ -2,7 +2,7 @@
 
 What it is for: it is where the block of a group parks until the last child has ended.
 
-What it does not know: what the end of a child means; cancel scopes.
+What it does not know: what the end of a child means; the block, and how the scope is around it.
 
 Invariant: whoever parks here is woken by the settling of the last child, and by nothing before.
 """
@@ -10,9 +10,10 @@ Invariant: whoever parks here is woken by the settling of the last child, and by
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import final
+from typing import Any, final
 
 from creche._hosting import Run
+from creche._ki import protected
 from creche._parking import Parking
 
 from ._child import Child
@@ -22,9 +23,10 @@ from ._child import Child
 class Children(Parking):
     """Those who have not ended, ones that are still being started included."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, scope: Any) -> None:  # noqa: ANN401 - the loop's
         super().__init__()
         self._run = run
+        self._scope = scope
         self._open: dict[Child, None] = {}
         self._cut: str | None = None
 
@@ -61,6 +63,21 @@ class Children(Parking):
         """
         self._run.intake.check_thread(child.slot.key)
         self._run.cancel(child.slot, "cancel", why)
+
+    @protected
+    def cancel_all(self, reason: str | None) -> None:
+        """Cancel the scope, and so the block if there is one, and all who belong to the group.
+
+        Args:
+            reason: for people.
+
+        Raises:
+            RuntimeError: this is not the thread of the runner's loop.
+        """
+        self._run.intake.check_thread("a task group")
+        self._scope.cancel(reason)
+        why = "the scope of its task group was cancelled"
+        self.cut(why if reason is None else f"{why}: {reason}")
 
     def cut(self, why: str) -> None:
         """Cancel all who belong to the group, and those who are still to come."""

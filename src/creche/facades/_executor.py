@@ -20,9 +20,11 @@ from creche._bell import Bell
 from creche._call import Call, is_async_callable, name_of, read_call
 from creche._hosting import Run
 from creche._lending import IN_THREAD
+from creche._place import Place
 from creche._portal import Errand
 from creche._slot import Slot
-from creche._submitting import begin_under
+from creche._spelling import spell
+from creche._submitting import begin_under, wish
 from creche._waiting_room import Applicant
 
 from ._future import CANCELLED, CallFuture
@@ -72,7 +74,9 @@ class RunnerExecutor(Executor):
         read_call(fn, ())
         future = CallFuture[T](run, partial(fn, *args, **kwargs))
         context = context_of_submitter()
-        body = future.call_async if is_async_callable(fn) else future.call
+        body: Callable[[], Any] = future.call_async if is_async_callable(fn) else future.call
+        if isinstance(run.place, Place):  # where nothing is known of the future
+            body = partial(fn, *args, **kwargs)
         call = context.run(read_call, body, ())
         with self._lock:
             if self._is_shut:
@@ -119,7 +123,9 @@ class RunnerExecutor(Executor):
             raise RuntimeError(msg)
         caller = IN_THREAD.get()
         if caller is not None and any(future.slot is caller[0] for future in left):
-            msg = f"call {caller[0].key!r} would wait for itself: shutdown(wait=False) inside a call"
+            msg = (
+                f"call {spell(caller[0].key)} would wait for itself: shutdown(wait=False) inside a call"
+            )
             raise RuntimeError(msg)
         self._run.home.block(self._idle, None)
 
@@ -143,6 +149,8 @@ class RunnerExecutor(Executor):
         if future.cancelled():
             self._forget(future)
             return
+        if self._run.has_wishes:
+            wish(self._run, title, call)
         begun = begin_under(self._run, title, call)
         if isinstance(begun, Slot):
             self._attach(future, begun)

@@ -166,7 +166,7 @@ class CallFuture(Future[T]):
     def _cancel_call(self) -> None:
         """On the home loop."""
         slot, applicant = self.slot, self.applicant
-        if slot is None and applicant is not None and not applicant.is_answered:
+        if slot is None and applicant is not None and not applicant.is_settled:
             give_up(self._run, applicant)
             self.when_given_up()
         if slot is not None and self._run.cancel(slot, "cancel", CANCELLED):

@@ -18,6 +18,7 @@ import anyio
 from outcome import Error
 
 from creche._slot import Slot
+from creche._spelling import spell
 from creche._states import State
 
 from ._child import Child
@@ -140,7 +141,9 @@ class ChildHandle(anyio.TaskHandle[T, Any]):  # type: ignore[misc]  # pyright: i
 
     async def wait(self) -> None:
         """Wait until the child has ended, however it did."""
-        await self._child.slot.wait(None)
+        slot = self._child.slot
+        await slot.wait(None)
+        await slot.give_way()
 
     def __await__(self) -> Generator[Any, Any, T]:
         yield from self.wait().__await__()
@@ -148,4 +151,4 @@ class ChildHandle(anyio.TaskHandle[T, Any]):  # type: ignore[misc]  # pyright: i
 
     def __repr__(self) -> str:
         status = self.status.name.lower()
-        return f"<creche.ChildHandle {status} name={self._child_name!r} key={self.slot.key!r}>"
+        return f"<creche.ChildHandle {status} name={self._child_name!r} key={spell(self.slot.key)}>"

@@ -21,6 +21,7 @@ from anyio.abc import TaskGroup
 from creche._hosting import Run
 from creche._ki import protected
 from creche._slot import Slot
+from creche._spelling import spell
 from creche._submitting import begin_under, submit_now, when_room
 from creche._waiting_room import Applicant
 
@@ -42,9 +43,10 @@ class RunnerTaskGroup(TaskGroup):
         run: Any,  # noqa: ANN401 - a Run, which is private
     ) -> None:
         self._run: Run = run
-        self._children = Children(run)
         self._scope: Any = run.backend.open_scope()
-        self.cancel_scope = GroupScope(self._scope, self._cancel, self._children.set_deadline)
+        self._children = children = Children(run, self._scope)
+        # Nothing of it leads back here: a group that was left is gone without the collector.
+        self.cancel_scope = GroupScope(self._scope, children.cancel_all, children.set_deadline)
         self._block: Block | None = None
         self._is_used = self._is_left = False
 
@@ -126,8 +128,9 @@ class RunnerTaskGroup(TaskGroup):
         try:
             await self._until_ready(starting, slot)
             if not starting.is_started:
+                await slot.give_way()
                 slot.result()
-                msg = f"child {slot.key!r} has ended without calling task_status.started()"
+                msg = f"child {spell(slot.key)} has ended without calling task_status.started()"
                 raise RuntimeError(msg)
             return handle if return_handle else starting.value
         finally:
@@ -214,7 +217,7 @@ class RunnerTaskGroup(TaskGroup):
 
     def has_expired(self) -> None:
         """The deadline of the scope has passed, as one of the children has seen first."""
-        self._cancel("its deadline has passed")
+        self._children.cancel_all("its deadline has passed")
 
     def has_ended(self, child: Child) -> None:
         """A child has settled."""
@@ -223,14 +226,6 @@ class RunnerTaskGroup(TaskGroup):
         self._children.discard(child)
 
     # The scope, and the block ----------------------------------------------------------------------
-
-    @protected
-    def _cancel(self, reason: str | None) -> None:
-        """Cancel the block, if there is one, and the children."""
-        self._run.intake.check_thread("a task group")
-        self._scope.cancel(reason)
-        why = "the scope of its task group was cancelled"
-        self._children.cut(why if reason is None else f"{why}: {reason}")
 
     @protected
     async def __aenter__(self) -> Self:

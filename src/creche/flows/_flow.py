@@ -1,36 +1,59 @@
-"""`flow`: a function whose tasks run through a runner of its own.
+"""`flow`: a function whose tasks run through a runner.
 
-What it does not know: how a loop is opened beside a sync flow, what a task is.
+What it does not know: how a flow is run (see `_running`), what a task is.
 
-Invariant: each call of a flow has a runner to itself, a duplicate of the flow's; so a flow may call
-itself, and be called from many threads at once.
+Invariant: a flow is the same for all its calls: nothing of one is kept here.
 """
 
 from __future__ import annotations
 
+import copy
 import functools
-from collections.abc import Callable
-from typing import Any, Generic, Literal, ParamSpec, TypeVar, cast, final, overload
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any, Generic, Literal, ParamSpec, TypedDict, TypeVar, Unpack, cast, final, overload
 
-from creche._backends import NAMES, any_loop_here, by_name
-from creche._call import is_async_callable, name_of
+from creche._backends import NAMES, any_loop_here, by_name, detect
+from creche._call import is_async_callable
 from creche._checks import check_choice
 from creche._keyed import KeyedTaskRunner
 from creche.runners._concurrent import ConcurrentTaskRunner
 
-from ._beside import run_beside
-from ._flow_run import CURRENT, IN_TASK, FlowRun
-from ._task import check_function, check_name
+from ._course import Course
+from ._dry_run import DRY_RUN
+from ._flow_run import CURRENT
+from ._foreign import refuse_options
+from ._hooks import Hook
+from ._options import FlowWays, check_function, read_flow, unbound
+from ._running import in_thread, on_branch, on_branch_async, on_own_run, on_own_run_async
 
 P = ParamSpec("P")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+T = TypeVar("T")
 
 RunnerOrClass = KeyedTaskRunner | type[KeyedTaskRunner]
 BackendName = Literal["trio", "asyncio"]
+OnError = Literal["cancel", "collect"]
+Parent = Literal["parent"]
+
+
+class FlowOptions(TypedDict, total=False):
+    """The options of a flow; see `FlowDecorator.__call__`."""
+
+    task_runner: RunnerOrClass | Parent | None
+    name: str | None
+    timeout: float | None
+    on_error: OnError | None
+    backend: BackendName | None
+    log_prints: bool | None
+    on_completed: Sequence[Hook] | None
+    on_failed: Sequence[Hook] | None
+    on_cancelled: Sequence[Hook] | None
+    on_crashed: Sequence[Hook] | None
 
 
 @final
-class Flow(Generic[P, R]):
+class Flow(Generic[P, R_co]):
     """A function as a flow; see `flow`.
 
     Attributes:
@@ -38,29 +61,34 @@ class Flow(Generic[P, R]):
         name: what people call it.
     """
 
-    def __init__(
-        self,
-        fn: Callable[P, R],
-        *,
-        task_runner: RunnerOrClass | None = None,
-        name: str | None = None,
-        backend: BackendName = "trio",
-    ) -> None:
-        self.fn = fn
-        self.name: str = name_of(fn) if name is None else name
-        self._is_async = is_async_callable(fn)
-        self._backend: BackendName = backend
-        self._task_runner = None if task_runner is None else read_runner(task_runner)
-        functools.update_wrapper(self, fn, updated=())
+    def __init__(self, fn: Callable[P, R_co], options: FlowOptions) -> None:
+        """Make it; what was given has been checked by `flow`, as far as it is no option.
+
+        Args:
+            fn: a function, a class method or a static method.
+            options: as they were given; the runner is one, and no class.
+        """
+        self.fn: Callable[..., Any] = unbound(fn)
+        self._source, self._is_bound = fn, False
+        self._given = options
+        self._ways: FlowWays = read_flow(self.fn, options)
+        self.name: str = self._ways.name
+        self._is_async = is_async_callable(self.fn)
+        self._backend: BackendName = options.get("backend") or "trio"
+        self._runner = cast("KeyedTaskRunner | Parent | None", options.get("task_runner"))
+        functools.update_wrapper(self, self.fn, updated=())
 
     @property
     def task_runner(self) -> KeyedTaskRunner:
-        """The runner whose duplicates run the tasks; may be replaced, from the next call on."""
-        return flow.task_runner if self._task_runner is None else self._task_runner
+        """The runner whose duplicates run the tasks; may be replaced, from the next call on.
+
+        Of a flow with ``task_runner="parent"`` it is the default one, for calls that are in no flow.
+        """
+        return self._runner if isinstance(self._runner, KeyedTaskRunner) else flow.task_runner
 
     @task_runner.setter
-    def task_runner(self, runner: RunnerOrClass) -> None:
-        self._task_runner = read_runner(runner)
+    def task_runner(self, runner: RunnerOrClass | Parent) -> None:
+        self._runner = read_runner(runner)
 
     @property
     def backend(self) -> BackendName:
@@ -72,7 +100,7 @@ class Flow(Generic[P, R]):
         """Whether calling the flow gives a coroutine."""
         return self._is_async
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Run the flow.
 
         A sync flow opens a loop in a helper thread; its body runs here, in the caller's thread. An
@@ -83,8 +111,13 @@ class Flow(Generic[P, R]):
         Raises:
             RuntimeError: a sync flow is called on a running event loop, which it would block; or an
                 async flow in the body of a sync one, which cannot await it.
+            FlowTimedOut: its `timeout` has passed.
+            RunnerClosed: it is called in a flow that has ended, or is ending.
             BaseException: what the function raised.
         """
+        dry_run = DRY_RUN.get()
+        if dry_run is not None and not dry_run.has_entered(self):
+            return cast("R_co", dry_run.call(self, args, kwargs))
         if self._is_async:
             outer = CURRENT.get()
             if outer is not None and not outer.on_loop and not any_loop_here():
@@ -93,101 +126,160 @@ class Flow(Generic[P, R]):
                     f"cannot await it; make {outer.name!r} async too"
                 )
                 raise RuntimeError(msg)
-            return cast("R", self._run_async(args, kwargs))
+            return cast("R_co", self._run_async(args, kwargs))
         if any_loop_here():
             msg = (
                 f"flow {self.name!r} is sync, and called on a running event loop it would block it; "
-                f"make it 'async def' and await it, or run it in a thread "
+                f"await its run_async(...), make it 'async def' and await it, or run it in a thread "
                 f"(trio.to_thread.run_sync, anyio.to_thread.run_sync, asyncio.to_thread)"
             )
             raise RuntimeError(msg)
-        runner = self.task_runner.duplicate()
-        body = functools.partial(self._body, args, kwargs)
-        return run_beside(self.name, runner, by_name(self._backend), body)
+        return cast("R_co", self._run(Course(self, self._ways, CURRENT.get()), args, kwargs))
 
-    def with_options(
-        self,
-        *,
-        task_runner: RunnerOrClass | None = None,
-        name: str | None = None,
-        backend: BackendName | None = None,
-    ) -> Flow[P, R]:
+    @overload
+    async def run_async(
+        self: Flow[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
+    ) -> T: ...
+    @overload
+    async def run_async(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+    async def run_async(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the flow where a loop is running, in a notebook, say: ``await census.run_async(path)``.
+
+        An async flow is awaited, as by calling it. The body of a sync one runs in a worker thread, with
+        its tasks on a loop of their own. When the awaiting task is cancelled, what is left of the flow
+        is cancelled, and the body waited for: it hears of it where it reads a slot or submits.
+
+        Returns:
+            what the function returned; also when a cancellation came after that.
+
+        Raises:
+            FlowTimedOut: its `timeout` has passed.
+            BaseException: what the function raised.
+        """
+        dry_run = DRY_RUN.get()
+        if dry_run is not None and not dry_run.has_entered(self):
+            return await dry_run.call_async(self, args, kwargs)
+        if self._is_async:
+            return await self._run_async(args, kwargs)
+        course = Course(self, self._ways, CURRENT.get())
+        body = functools.partial(self._run, course, args, kwargs)
+        return await in_thread(detect(), self.name, course, body)
+
+    def with_options(self, **options: Unpack[FlowOptions]) -> Flow[P, R_co]:
         """Make the same flow with other options; what is left out stays.
 
         Args:
-            task_runner: a runner, or the class of one.
-            name: what people call it.
-            backend: `"trio"` or `"asyncio"`.
+            **options: those of `flow`. ``timeout=math.inf``, ``log_prints=False`` and an empty list of
+                hooks take one off.
 
         Returns:
             a new flow.
 
         Raises:
-            TypeError: `task_runner` is no runner of creche's, or `name` no string.
-            ValueError: `backend` is neither of the two, or `name` is empty.
+            TypeError: an option is of the wrong type, or there is none of that name.
+            ValueError: an option has a value that is not allowed.
         """
-        return flow(
-            self.fn,
-            task_runner=self._task_runner if task_runner is None else task_runner,
-            name=self.name if name is None else name,
-            backend=self._backend if backend is None else backend,
-        )
+        given: dict[str, Any] = {**self._given, "task_runner": self._runner}
+        given.update((option, one) for option, one in options.items() if one is not None)
+        made: Flow[P, R_co] = flow(self._source, **given)
+        made.fn, made._is_bound = self.fn, self._is_bound
+        return made
 
-    def __get__(self, instance: object, owner: type | None = None) -> Flow[..., R]:
+    def __get__(self, instance: object, owner: type | None = None) -> Flow[..., R_co]:
         """A flow in a class is a method."""
-        if instance is None:
+        source = cast("Any", self._source)
+        of_class = isinstance(source, classmethod)
+        if self._is_bound or isinstance(source, staticmethod) or (instance is None and not of_class):
             return self
-        bound = Flow(
-            cast("Any", self.fn).__get__(instance, owner), name=self.name, backend=self._backend
-        )
-        bound._task_runner = self._task_runner
+        bound: Flow[..., R_co] = copy.copy(self)
+        bound.fn, bound._is_bound = source.__get__(instance, owner), True
         return bound
 
     def __repr__(self) -> str:
         return f"<creche.Flow {self.name!r}>"
 
-    def _body(self, args: tuple[Any, ...], kwargs: dict[str, Any], flow_run: FlowRun) -> R:
-        current, in_task = CURRENT.set(flow_run), IN_TASK.set(False)
-        try:
-            return self.fn(*args, **kwargs)
-        finally:
-            IN_TASK.reset(in_task)
-            CURRENT.reset(current)
+    def _is_branch(self, course: Course) -> bool:
+        return self._runner == "parent" and course.outer is not None
 
-    async def _run_async(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ANN401
-        runner = self.task_runner.duplicate()
-        async with runner.start():
-            assert runner._run is not None  # noqa: SLF001 - the flow layer drives the run
-            flow_run = FlowRun(self.name, runner._run, one_by_one=False)  # noqa: SLF001
+    def _own_runner(self, course: Course) -> KeyedTaskRunner:
+        listeners = () if course.outer is None else course.outer.run.instruments
+        ways = self._ways
+        settings = {} if ways.on_error is None else {"on_error": ways.on_error}
+        return duplicate_with(self.task_runner, listeners, **settings)
+
+    def _run(self, course: Course, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ANN401 - whatever the flow gives
+        body = functools.partial(self.fn, *args, **kwargs)
+        with course.prints():
             try:
-                # The body runs in the caller's own context: set here, reset by the same task.
-                current, in_task = CURRENT.set(flow_run), IN_TASK.set(False)
-                try:
-                    return await cast("Any", self.fn)(*args, **kwargs)
-                finally:
-                    IN_TASK.reset(in_task)
-                    CURRENT.reset(current)
-            finally:
-                del args, kwargs
+                if self._is_branch(course):
+                    value = on_branch(course, body)
+                else:
+                    backend = by_name(self._backend)
+                    value = on_own_run(course, self.name, self._own_runner(course), backend, body)
+            except BaseException as exc:
+                course.failed(exc)
+                raise
+            return course.returned(value)
+
+    async def _run_async(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ANN401 - whatever the flow gives
+        course = Course(self, self._ways, CURRENT.get())
+        body = cast(
+            "Callable[[], Coroutine[Any, Any, Any]]", functools.partial(self.fn, *args, **kwargs)
+        )
+        del args, kwargs
+        with course.prints():
+            try:
+                if self._is_branch(course):
+                    value = await on_branch_async(course, detect(), body)
+                else:
+                    value = await on_own_run_async(course, self._own_runner(course), body)
+            except BaseException as exc:
+                course.failed(exc)
+                raise
+            return course.returned(value)
 
 
-def read_runner(given: object) -> KeyedTaskRunner:
+def duplicate_with(
+    runner: KeyedTaskRunner,
+    more: Iterable[object],
+    **settings: Any,  # noqa: ANN401 - of whatever kind each is
+) -> KeyedTaskRunner:
+    """The same runner with more instruments, and with other settings.
+
+    Args:
+        runner: not started; it is left as it is.
+        more: instruments; those that it has already are told once.
+        settings: instead of its own; checked by whoever has them.
+
+    Returns:
+        a duplicate, with its own instruments first.
+    """
+    made = runner.duplicate()
+    own = made._options.instruments  # noqa: SLF001 - settings of a runner that is not started
+    new = [one for one in more if not any(one is other for other in own)]
+    made._options = made._options._replace(instruments=(*own, *new), **settings)  # noqa: SLF001 - as above
+    return made
+
+
+def read_runner(given: object) -> KeyedTaskRunner | Parent:
     """The runner that is meant by a runner or by the class of one.
 
     Args:
         given: what was passed as `task_runner`.
 
     Returns:
-        a runner.
+        a runner; or ``"parent"``, as it was passed.
 
     Raises:
         TypeError: it is neither.
     """
+    if isinstance(given, str) and given == "parent":
+        return "parent"
     runner = given() if isinstance(given, type) and issubclass(given, KeyedTaskRunner) else given
     if not isinstance(runner, KeyedTaskRunner):
         msg = (
             f"task_runner must be a runner of creche's, or the class of one, such as "
-            f"ConcurrentTaskRunner(), not {given!r}"
+            f"ConcurrentTaskRunner(), or 'parent', not {given!r}"
         )
         raise TypeError(msg)
     return runner
@@ -207,59 +299,95 @@ class FlowDecorator:
 
     @task_runner.setter
     def task_runner(self, runner: RunnerOrClass) -> None:
-        self._task_runner = read_runner(runner)
+        read = read_runner(runner)
+        if not isinstance(read, KeyedTaskRunner):
+            msg = "the default runner of all flows must be a runner, not 'parent'"
+            raise TypeError(msg)
+        self._task_runner = read
 
     @overload
-    def __call__(
-        self,
-        fn: Callable[P, R],
-        *,
-        task_runner: RunnerOrClass | None = ...,
-        name: str | None = ...,
-        backend: BackendName = ...,
-    ) -> Flow[P, R]: ...
+    def __call__(self, fn: Callable[P, R], **options: Unpack[FlowOptions]) -> Flow[P, R]: ...
     @overload
     def __call__(
-        self,
-        fn: None = None,
-        *,
-        task_runner: RunnerOrClass | None = ...,
-        name: str | None = ...,
-        backend: BackendName = ...,
+        self, fn: None = None, **options: Unpack[FlowOptions]
     ) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
     def __call__(
         self,
         fn: Callable[..., Any] | None = None,
         *,
-        task_runner: RunnerOrClass | None = None,
+        task_runner: RunnerOrClass | Parent | None = None,
         name: str | None = None,
-        backend: BackendName = "trio",
+        timeout: float | None = None,
+        on_error: OnError | None = None,
+        backend: BackendName | None = None,
+        log_prints: bool | None = None,
+        on_completed: Sequence[Hook] | None = None,
+        on_failed: Sequence[Hook] | None = None,
+        on_cancelled: Sequence[Hook] | None = None,
+        on_crashed: Sequence[Hook] | None = None,
+        **foreign: object,
     ) -> Any:
         """Make a function a flow: ``@flow``, or ``@flow(task_runner=...)``.
 
         Args:
-            fn: a function, async or plain.
+            fn: a function, async or plain; a method, class method or static method, too.
             task_runner: a runner, or the class of one; each call runs on a duplicate of it. By
-                default the one of ``flow.task_runner``, a `ConcurrentTaskRunner`.
+                default the one of ``flow.task_runner``, a `ConcurrentTaskRunner`. ``"parent"``: the
+                tasks run through the runner of the flow that this one is called in, if there is one.
             name: what people call it; by default the function's name.
-            backend: which loop a sync flow opens: `"trio"` or `"asyncio"`.
+            timeout: how many seconds it may take, from when its runner is open. Then what is left of it
+                is cancelled, and `FlowTimedOut` raised, which says which keys were cut. The body of an
+                async flow is cancelled; that of a sync one hears of it where it reads a slot or
+                submits, and plain code of it is waited for. Tasks in threads are not waited for, as
+                after Ctrl-C.
+            on_error: of its runner, for this flow: `"collect"`: a task that fails stops nobody;
+                `"cancel"`: the first failure cancels the rest, and the flow raises an
+                `ExceptionGroup`. By default as the runner has it.
+            backend: which loop a sync flow opens: `"trio"`, by default, or `"asyncio"`.
+            log_prints: whether ``print`` in its body and in its tasks on the loop and in threads goes
+                to the logger ``creche.prints``, with the key; in other processes a print stays a print.
+                By default as in the flow around it.
+            **foreign: there are no others; the error says what those of other engines are called here.
+            on_completed: called with this flow, a `FlowEnd` and the `State` when it has completed: in
+                the thread that has called a sync flow, in the task that awaits an async one.
+            on_failed: the same, when an exception has come out of it.
+            on_cancelled: the same, when a cancellation has ended it.
+            on_crashed: the same, when Ctrl-C, ``SystemExit`` or the like has.
 
         Returns:
             a `Flow`; or, with options only, a decorator.
 
         Raises:
-            TypeError: `fn` is not a function, or an async generator function; or `task_runner` is no
-                runner of creche's.
-            ValueError: `backend` is neither of the two, or `name` is empty.
+            TypeError: `fn` is not a function, or a generator function; or an option is of the wrong
+                type.
+            ValueError: an option has a value that is not allowed, or `on_error` is given for a flow
+                that is to use the runner of another.
         """
-        check_choice("backend", backend, NAMES)
-        check_name(name, "flow")
-        if task_runner is not None:
-            task_runner = read_runner(task_runner)
+        check_choice("backend", "trio" if backend is None else backend, NAMES)
+        options: FlowOptions = {
+            "task_runner": None if task_runner is None else read_runner(task_runner),
+            "name": name,
+            "timeout": timeout,
+            "on_error": on_error,
+            "backend": backend,
+            "log_prints": log_prints,
+            "on_completed": on_completed,
+            "on_failed": on_failed,
+            "on_cancelled": on_cancelled,
+            "on_crashed": on_crashed,
+        }
+        refuse_options("flow", foreign, options)
         if fn is None:
-            return functools.partial(self, task_runner=task_runner, name=name, backend=backend)
-        check_function(fn, "flow")
-        return Flow(fn, task_runner=task_runner, name=name, backend=backend)
+            return functools.partial(self, **options)
+        check_function(unbound(fn), "flow")
+        made = Flow(fn, options)
+        if on_error is not None and options["task_runner"] == "parent":
+            msg = (
+                f"flow {made.name!r}: on_error is of a runner, and task_runner='parent' is that of the "
+                f"flow around it; give it to that one"
+            )
+            raise ValueError(msg)
+        return made
 
 
 flow: FlowDecorator = FlowDecorator()

@@ -17,6 +17,8 @@ from typing import NamedTuple, final
 from creche._events import CallEvent, Instrument
 from creche._states import State
 
+from ._tally import reason_of
+
 
 class Failure(NamedTuple):
     """A call that did not complete.
@@ -38,7 +40,8 @@ class Summary(Instrument):
 
     Attributes:
         counts: how many calls have ended in each state.
-        running: the calls that run now, each with the time of its start, in the loop's seconds.
+        running: the calls that run now, each with the time of its start, in the loop's seconds; of the
+            last attempt, if it is tried again.
         submitted: how many calls were submitted.
         failures: the first calls that failed or crashed, in the order in which they did.
     """
@@ -52,6 +55,9 @@ class Summary(Instrument):
         """
         self.counts: Counter[State] = Counter()
         self.running: dict[Hashable, float] = {}
+        # Of those that are tried again: the seconds that attempts took which have ended; and who waits.
+        self._worked: dict[Hashable, float] = {}
+        self._waiting: set[Hashable] = set()
         self.submitted: int = 0
         self.failures: list[Failure] = []
         self._most_failures = failures
@@ -77,17 +83,28 @@ class Summary(Instrument):
     def call_started(self, event: CallEvent) -> None:
         """Note when."""
         self.running[event.key] = event.time
+        self._waiting.discard(event.key)
+
+    def call_retrying(self, event: CallEvent) -> None:
+        """Note how long the attempt took: the wait for the next one is no work."""
+        began = self.running.get(event.key, event.time)
+        self._worked[event.key] = self._worked.get(event.key, 0.0) + event.time - began
+        self._waiting.add(event.key)
 
     def call_finished(self, event: CallEvent) -> None:
         """Note how, after how long, and why."""
         self.counts[event.state] += 1
         started = self.running.pop(event.key, None)
+        worked = self._worked.pop(event.key, 0.0)
+        if event.key in self._waiting:
+            self._waiting.discard(event.key)
+            started = event.time
         if started is not None:
-            entry = (event.time - started, -self.settled, event.key)
+            entry = (worked + event.time - started, -self.settled, event.key)
             if len(self._slowest) < self._most_slowest:
                 heapq.heappush(self._slowest, entry)
             else:
                 heapq.heappushpop(self._slowest, entry)
         if event.error is not None and len(self.failures) < self._most_failures:
-            reason = f"{type(event.error).__name__}: {event.error}".strip(": ")
+            reason = reason_of(event.error, None)
             self.failures.append(Failure(event.key, event.state, " ".join(reason.split())))

@@ -19,7 +19,10 @@ from creche._hosting import Run
 from creche._keyed import DEFAULT_THREADS
 from creche._ki import protected
 from creche._options import OnCollision, read_options
+from creche._place import Place, PlaceOptions
+from creche._retry import Retry
 from creche._slot import Slot
+from creche._spelling import spell
 from creche._submitting import find_all, make_way, to_join
 
 T = TypeVar("T")
@@ -80,10 +83,13 @@ class SequentialTaskRunner(AdaptableTaskRunner):
         *args: *Ts,
         on_collision: OnCollision = ...,
         timeout: float | None = ...,
+        retry: int | Retry | None = ...,
         priority: float = ...,
         limits: Iterable[str] = ...,
         after: Iterable[Hashable | Slot[Any]] = ...,
         after_any_end: bool = ...,
+        place: str | Place | None = ...,
+        place_options: PlaceOptions | None = ...,
     ) -> Slot[T]: ...
     @overload
     async def submit(
@@ -93,10 +99,13 @@ class SequentialTaskRunner(AdaptableTaskRunner):
         *args: *Ts,
         on_collision: OnCollision = ...,
         timeout: float | None = ...,
+        retry: int | Retry | None = ...,
         priority: float = ...,
         limits: Iterable[str] = ...,
         after: Iterable[Hashable | Slot[Any]] = ...,
         after_any_end: bool = ...,
+        place: str | Place | None = ...,
+        place_options: PlaceOptions | None = ...,
     ) -> Slot[T]: ...
     @protected
     async def submit(
@@ -106,10 +115,13 @@ class SequentialTaskRunner(AdaptableTaskRunner):
         *args: object,
         on_collision: OnCollision = "raise",
         timeout: float | None = None,
+        retry: int | Retry | None = None,
         priority: float = 0,
         limits: Iterable[str] = (),
         after: Iterable[Hashable | Slot[Any]] = (),
         after_any_end: bool = False,
+        place: str | Place | None = None,
+        place_options: PlaceOptions | None = None,
     ) -> Slot[Any]:
         """Run a call here and now; its slot is final when this returns.
 
@@ -128,11 +140,14 @@ class SequentialTaskRunner(AdaptableTaskRunner):
                 that is there, once it is settled; `"replace"` to cancel the call that is there, and
                 wait for its end.
             timeout: how many seconds the call may run; then it has FAILED.
+            retry: how often it is tried again if it fails, before this returns; see `submit_nowait`.
             limits: as the runner has no named limits, a name is refused.
             priority: of no effect here, where the call need not wait for a place.
             after: keys or slots of calls that must have COMPLETED before; it waits for those that have
                 not ended. A reserved key is refused: this submit might wait for ever.
             after_any_end: run it when all of them have ended, however they did.
+            place: where the call runs; see `submit_nowait`.
+            place_options: for that place.
 
         Returns:
             the slot with the outcome.
@@ -145,19 +160,25 @@ class SequentialTaskRunner(AdaptableTaskRunner):
                 cannot be hashed.
             UnknownKey: there is no call under one of the keys in `after`.
             ValueError: `on_collision` is none of the three, `timeout` is negative, a number is NaN,
-                `limits` names one, or `after` names a key that is only reserved.
+                `limits` names one, there is no place of that name, or `after` names a key that is only
+                reserved.
         """
         if (here := self._known(key)).home.is_elsewhere:
             options: dict[str, Any] = {
                 "on_collision": on_collision,
                 "timeout": timeout,
+                "retry": retry,
                 "priority": priority,
                 "limits": limits,
                 "after": after,
                 "after_any_end": after_any_end,
+                "place": place,
+                "place_options": place_options,
             }
             return await self._from_afar(here, key, call, args, options).from_loop()
-        run, work = self._prepare(key, call, args, on_collision, timeout, priority, limits)
+        run, work = self._prepare(
+            key, call, args, on_collision, timeout, retry, priority, limits, place, place_options
+        )
         await run.home.pass_by()
         run.intake.check(key)
         if on_collision == "join" and (there := to_join(run, key)) is not None:
@@ -228,7 +249,7 @@ class SequentialTaskRunner(AdaptableTaskRunner):
         reserved = next((slot.key for slot in upstream if slot.reserved), None)
         if reserved is not None:
             msg = (
-                f"call {key!r} cannot wait for {reserved!r}, which is only reserved: its submit might "
-                f"wait for ever; use submit_nowait, or submit {reserved!r} first"
+                f"call {spell(key)} cannot wait for {spell(reserved)}, which is only reserved: its "
+                f"submit might wait for ever; use submit_nowait, or submit {spell(reserved)} first"
             )
             raise ValueError(msg)

@@ -1,0 +1,63 @@
+"""An async call on a far side: a loop is opened for it, of the kind that the host runs.
+
+What it is for: the loop is imported when the first async call comes, and not before.
+
+What it does not know: transports, and how a call is packed.
+
+Invariant: a call that is asked to stop is cancelled as its loop cancels, once.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from ._stop import Cut, Stop
+
+
+def run_async(loop: str, stop: Stop | None, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:  # noqa: ANN401 - whatever it gives
+    """Open a loop, and run an async call in it to its end.
+
+    Args:
+        loop: `"trio"` or `"asyncio"`.
+        stop: cancels the call when it is set.
+        fn: gives a coroutine.
+        args: its arguments.
+
+    Returns:
+        what the call returned.
+    """
+    stop = stop or Stop()
+    return _in_trio(stop, fn, args) if loop == "trio" else _in_asyncio(stop, fn, args)
+
+
+def _in_trio(stop: Stop, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:  # noqa: ANN401 - whatever the call gives
+    trio = importlib.import_module("trio")
+
+    async def main() -> Any:  # noqa: ANN401 - whatever the call gives
+        token = trio.lowlevel.current_trio_token()
+        with trio.CancelScope() as scope:
+            stop.when_set(lambda: token.run_sync_soon(scope.cancel))
+            try:
+                return await fn(*args)
+            finally:
+                stop.when_set(None)
+        raise Cut
+
+    return trio.run(main)
+
+
+def _in_asyncio(stop: Stop, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:  # noqa: ANN401 - whatever the call gives
+    asyncio = importlib.import_module("asyncio")
+
+    async def main() -> Any:  # noqa: ANN401 - whatever the call gives
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task()
+        stop.when_set(lambda: loop.call_soon_threadsafe(task.cancel))
+        try:
+            return await fn(*args)
+        finally:
+            stop.when_set(None)
+
+    return asyncio.run(main())

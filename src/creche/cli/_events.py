@@ -1,0 +1,143 @@
+"""Event files on the command line: begun by ``creche run``, and read by ``creche events``.
+
+What it does not know: how the rows look (`_event_rows` does), how events get into a file.
+
+Invariant: a file that is no event file, or cannot be read or written, is a `UsageError`; a reader of
+standard output that goes away ends the command quietly.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from creche.instruments import CallRecord, EventLog, HistoryReader, RunRecord
+
+from ._event_files import about, check_output, reading, write_out
+from ._event_rows import HEADINGS, Wanted, plain_row, row_of, shown_row
+from ._usage import UsageError
+
+# How often a file that is followed is looked at, in seconds.
+_OFTEN = 0.2
+
+
+def check_log(path: Path | None, source: Path, *, values: bool) -> None:
+    """Refuse what ``creche run`` is told about its event file, before anything is run.
+
+    Args:
+        path: of the file, if there is to be one.
+        source: the program that is to be run.
+        values: with arguments and values.
+
+    Raises:
+        UsageError: it cannot be written, or there is none for the values.
+    """
+    if path is not None:
+        check_output("--log-events", path, source)
+    elif values:
+        raise UsageError("--log-values goes with --log-events FILE, the file that they are written to")
+
+
+def open_log(path: Path | None, *, values: bool) -> list[EventLog]:
+    """Begin an event file; what was in it is gone.
+
+    Args:
+        path: of the file, if there is to be one.
+        values: with arguments and values.
+
+    Returns:
+        the log, or nothing.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    if path is None:
+        return []
+    try:
+        return [EventLog(path, values=values)]
+    except OSError as exc:
+        raise UsageError(about(f"--log-events {path}", exc)) from exc
+
+
+def show_events(path: Path, wanted: Wanted, *, as_json: bool, follow: bool) -> int:
+    """Write the events of a file to standard output.
+
+    Args:
+        path: of the file.
+        wanted: which of them.
+        as_json: as lines of JSON, with the seconds since the history begins.
+        follow: go on until the log is closed.
+
+    Returns:
+        the exit status.
+
+    Raises:
+        UsageError: the file cannot be read, or is no event file.
+    """
+    writer = _Writer(as_json=as_json)
+    try:
+        _show(path, wanted, writer, follow=follow)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The interpreter flushes once more when it exits, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _show(path: Path, wanted: Wanted, writer: _Writer, *, follow: bool) -> None:
+    def heed(record: dict[str, Any], of: CallRecord | RunRecord) -> None:
+        when = record["time"] + reader.history.shift_of(record["run"])
+        if wanted.wants(record, of, when):
+            heeded.append((record, of, when))
+
+    heeded: list[tuple[dict[str, Any], CallRecord | RunRecord, float]] = []
+    reader = HistoryReader(path, heed)
+    while True:
+        with reading(path):
+            reader.read()
+        for one in heeded:
+            writer.write(*one)
+        heeded.clear()
+        if not follow or reader.history.is_closed:
+            break
+        sys.stdout.flush()
+        time.sleep(_OFTEN)
+    if not reader.history.is_closed:
+        sys.stdout.flush()
+        sys.stderr.write("the log was not closed: its writer still writes, or was killed\n")
+
+
+class _Writer:
+    """Writes rows in the form that is asked for."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        console = Console(highlight=False)
+        self.write: Callable[..., None]
+        if as_json:
+            self.write = self._json
+        elif console.is_terminal:
+            self._console = console
+            self.write = self._shown
+            console.print(shown_row(HEADINGS, console.width))
+        else:
+            self.write = self._plain
+            sys.stdout.write(plain_row(HEADINGS))
+
+    @staticmethod
+    def _json(record: dict[str, Any], of: object, when: float) -> None:
+        del of
+        sys.stdout.write(json.dumps({"at": round(when, 6), **record}, separators=(",", ":")) + "\n")
+
+    @staticmethod
+    def _plain(record: dict[str, Any], of: CallRecord | RunRecord, when: float) -> None:
+        write_out(plain_row(row_of(record, of, when)))
+
+    def _shown(self, record: dict[str, Any], of: CallRecord | RunRecord, when: float) -> None:
+        self._console.print(shown_row(row_of(record, of, when), self._console.width), soft_wrap=True)
