@@ -123,17 +123,6 @@ def test_other_clusters() -> None:
     assert "if __name__ == '__main__':" in caught.value.__notes__[0]
 
 
-def test_a_client_that_is_not_made() -> None:
-    """What was wrong with its settings is said as it is."""
-
-    class Client:
-        def __init__(self, *_: object, **__: object) -> None:
-            raise TypeError("no such setting")
-
-    with pytest.raises(TypeError, match="no such setting"):
-        _dask_cluster._connected(SimpleNamespace(Client=Client), "tcp://a:1", {}, threading.Event())
-
-
 def test_closing_takes_too_long(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

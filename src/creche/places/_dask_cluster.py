@@ -18,22 +18,16 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, final
-
-from outcome import Error, Outcome, capture
 
 from creche._log import logger
 
 from . import _dask_worker as far
-from ._dask_threads import start as start_thread
+from ._dask_client import connected, first_line
 from ._dask_threads import within
 
 _PATIENCE = 20.0
-
-# Seconds beyond Dask's own time limit, which shall be the one that is heard of.
-_MORE = 1.0
 
 # Seconds; far more than it takes Dask to hear that a value is not wanted any more.
 _KEPT = 10.0
@@ -128,7 +122,7 @@ class Connection:
             cluster.adapt(**wanted.adapt_kwargs)
         where = wanted.address if cluster is None else cluster
         # A client that has failed is kept by nothing but its error.
-        self.client = _connected(distributed, where, wanted.client_kwargs, self._over)
+        self.client = connected(distributed, where, wanted.client_kwargs, self._over)
         logger.info("Dask dashboard: %s", self.client.dashboard_link)
         self._look_at_workers()
 
@@ -288,94 +282,11 @@ def _close(what: str, fn: Callable[[], object]) -> None:
         logger.warning("the Dask %s is not closed after %.0f s", what, time.monotonic() - began)
 
 
-def _connected(
-    distributed: Any,  # noqa: ANN401 - as where it comes from
-    where: Any,  # noqa: ANN401 - as above
-    kwargs: dict[str, Any],
-    over: threading.Event,
-) -> Any:  # noqa: ANN401 - as above
-    if isinstance(where, str):
-        try:
-            # A client that finds this out leaves half a client behind.
-            importlib.import_module("distributed.comm").get_address_host(where)
-        except ValueError as exc:
-            msg = f"address must be one of a Dask scheduler, 'tcp://host:8786', not {where!r}: {exc}"
-            raise ValueError(msg) from exc
-    try:
-        return _made(distributed, where, kwargs, over)
-    except (ImportError, TypeError, ValueError) as exc:  # of `client_kwargs`
-        if "ssl_context" not in str(exc):
-            raise
-        msg = (
-            f"address {where!r} is one of a scheduler that wants certificates: pass "
-            f"client_kwargs={{'security': distributed.Security(...)}}, or configure Dask's own ({exc})"
-        )
-        raise ValueError(msg) from exc
-    except Exception as exc:  # what answers there may be anything, and what Dask makes of that, too
-        at = where if isinstance(where, str) else getattr(where, "scheduler_address", where)
-        cure = (
-            "start one there (`dask scheduler`), correct address=, or leave it out for a local cluster"
-        )
-        msg = f"no Dask scheduler answers at {at!r} ({_first_line(exc)}); {cure}"
-        raise ConnectionError(msg) from exc
-
-
-def _made(
-    distributed: Any,  # noqa: ANN401 - as where it comes from
-    where: Any,  # noqa: ANN401 - as above
-    kwargs: dict[str, Any],
-    over: threading.Event,
-) -> Any:  # noqa: ANN401 - as above
-    """A client that is connected. One that could not be made is closed: it has begun threads.
-
-    Dask's own time limit ends when somebody accepts: it would wait without end for a scheduler that is
-    frozen, and for whoever says nothing.
-    """
-    seconds = _seconds(kwargs.get("timeout"))
-    begun: list[Any] = []
-
-    def start(self: Any, **more: Any) -> Any:  # noqa: ANN401 - Dask's
-        begun.append(self)
-        return distributed.Client.start(self, **more)
-
-    made: list[Outcome[Any]] = []
-    make = partial(type("Client", (distributed.Client,), {"start": start}), where, **kwargs)
-
-    def work() -> None:
-        made.append(capture(make, set_as_default=False))
-        over.set()
-
-    start_thread(work, "creche dask")
-    over.wait(seconds + _MORE)
-    came = made[0] if made else Error(TimeoutError(f"it has said nothing for {seconds:g} s"))
-    if isinstance(came, Error):
-        for client in begun:
-            within(_MORE, partial(client.close, timeout=_MORE), None)
-    return came.unwrap()
-
-
-def _seconds(timeout: object) -> float:
-    """How long Dask looks for a scheduler."""
-    if timeout is None:
-        timeout = importlib.import_module("dask.config").get("distributed.comm.timeouts.connect")
-    parse = importlib.import_module("dask.utils").parse_timedelta
-    try:
-        seconds = float(parse(timeout, default="seconds"))
-    except (AttributeError, KeyError, TypeError, ValueError) as exc:
-        msg = f"client_kwargs['timeout'] must be seconds, or a time such as '5s', not {timeout!r}: {exc}"
-        raise ValueError(msg) from exc
-    return min(seconds, threading.TIMEOUT_MAX - _MORE)
-
-
 def _said(exc: BaseException) -> str:
     """What has begun it."""
     while exc.__cause__ is not None:
         exc = exc.__cause__
-    return f"{type(exc).__name__}: {_first_line(exc)}"
-
-
-def _first_line(exc: BaseException) -> str:
-    return (str(exc) or type(exc).__name__).partition("\n")[0]
+    return f"{type(exc).__name__}: {first_line(exc)}"
 
 
 def _imported(path: str) -> Any:  # noqa: ANN401 - whatever is there
