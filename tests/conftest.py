@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import selectors
+import signal
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -30,6 +31,10 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("creche")
+
+# A shell has what it starts in the background ignore Ctrl-C, and the programs that it starts, too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class _JumpingSelector(selectors.DefaultSelector):
