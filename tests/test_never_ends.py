@@ -172,7 +172,14 @@ async def test_threads_are_not_held_by_what_is_awaited(monkeypatch: pytest.Monke
     runner, gate = ConcurrentTaskRunner(), Gate()
     with soon():
         async with runner.start():
-            first = runner.submit_nowait("first", lambda: gate(3))
+            begun = anyio.Event()
+
+            async def wait() -> object:
+                begun.set()
+                return await gate(3)
+
+            first = runner.submit_nowait("first", lambda: wait())  # noqa: PLW0108 - a plain call
+            await begun.wait()  # else its thread would go on with the other by itself
             assert await runner.submit_nowait("second", lambda: 4) == 4
             assert first.state is State.RUNNING
             gate.open.set()

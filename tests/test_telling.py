@@ -168,6 +168,25 @@ async def test_who_hears_the_ends_only() -> None:
     assert sorted(event.call for event in heard) == [1, 2, 3]
 
 
+async def test_who_hears_the_beginnings_and_the_ends_only() -> None:
+    """Those of one call have one number, which nobody has given before it began."""
+    heard: list[tuple[str, int]] = []
+
+    class Both(Instrument):
+        def call_started(self, event: CallEvent) -> None:
+            heard.append(("started", event.call))
+
+        def call_finished(self, event: CallEvent) -> None:
+            heard.append(("finished", event.call))
+
+    async with ConcurrentTaskRunner(instruments=[Both()]).start() as runner:
+        assert await runner.map(give, [1, 2]) == [1, 2]
+        assert await runner.submit_nowait("k", give, 3) == 3
+    begun, ended = ({call for what, call in heard if what == one} for one in ("started", "finished"))
+    assert begun == ended
+    assert len(heard) == 2 * len(begun) == 6
+
+
 async def test_who_does_not_hear_of_retries() -> None:
     """Is told of the rest."""
     heard: list[CallEvent] = []

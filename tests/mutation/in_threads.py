@@ -54,10 +54,8 @@ FAULTS = [
         where="AsCompleted.add",
         old="arrive = partial(post_to, self._backend.poster(), arrive)",
         breaks="a slot of another thread's loop wakes its readers on their own loop",
-        tests=(
-            "other_loops::test_arrivals_are_noted_on_the_loop_of_the_reader",
-            "other_loops",
-        ),
+        # The others may hang before that one has its turn.
+        tests=("other_loops::test_arrivals_are_noted_on_the_loop_of_the_reader",),
     ),
     Fault(
         name="upstream-heard-in-its-own-thread",
