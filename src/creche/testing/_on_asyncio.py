@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import selectors
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
@@ -25,10 +24,11 @@ from typing import Any, TypeVar, TypeVarTuple, cast, final
 import anyio
 from anyio._backends import _asyncio as anyios
 
+from ._asyncio_insides import can_fail
 from ._clock import HungError, VirtualTime
 from ._ending import end
 from ._stage import Chance, Watcher
-from ._where import awaiting, innermost, never_fails, short_name, waits_in
+from ._where import innermost, never_fails, short_name, waits_in
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -40,8 +40,6 @@ _CANCEL_AGAIN = vars(anyios.CancelScope).get("_deliver_cancellation")
 # So many passes with nothing else in them, and time goes on.
 _REPEATS = 20
 _HANDLE: tuple[type[Any], ...] = tuple(filter(None, [getattr(anyio, "TaskHandle", None)]))
-# What waits in these never raises anything but a cancellation: locks, events, ends of task groups.
-_NEVER_FAIL = ("locks.py", "taskgroups.py", os.path.join("anyio", "_backends", "_asyncio.py"))  # noqa: PTH118 - ends of names
 
 
 class _Selector(selectors.DefaultSelector):
@@ -258,10 +256,7 @@ class AsyncioStage:
         waiter = task._fut_waiter  # noqa: SLF001 - asyncio has no public name for it
         if late or waiter is None or isinstance(waiter, asyncio.Task) or waiter.done():
             return False
-        if never_fails(task.get_coro()):
-            return False
-        *_, frame = awaiting(task.get_coro())
-        return not frame.f_code.co_filename.endswith(_NEVER_FAIL)
+        return not never_fails(task.get_coro()) and can_fail(task.get_coro())
 
     def inject(self, task: Any, exc: BaseException, *, late: bool) -> None:  # noqa: ANN401, ARG002 - as the twin has it
         """Let what it waits for raise this."""

@@ -32,16 +32,14 @@ from ._where import awaiting, leaves, never_fails, short_name
 T = TypeVar("T")
 
 _TRIO = os.path.dirname(trio.__file__) + os.sep  # noqa: PTH120 - the beginning of names
-_TOLD = os.path.join("trio", "_sync.py")  # noqa: PTH118 - the end of a name
+_TOLD = trio.Event.wait.__code__.co_filename
 
 
 def _is_told(coro: Any) -> bool:  # noqa: ANN401 - a coroutine
     """Whether it waits for what others do: a lock, an event, the end of a nursery; that never fails."""
     codes = [frame.f_code for frame in awaiting(coro)]
-    parked = takewhile(lambda code: _TRIO in code.co_filename, reversed(codes))
-    return any(
-        code.co_filename.endswith(_TOLD) or code.co_name == "_nested_child_finished" for code in parked
-    )
+    parked = takewhile(lambda code: code.co_filename.startswith(_TRIO), reversed(codes))
+    return any(code.co_filename == _TOLD or code.co_name == "_nested_child_finished" for code in parked)
 
 
 class _Look(trio.abc.Instrument):
