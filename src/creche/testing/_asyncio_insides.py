@@ -16,18 +16,38 @@ from anyio._backends import _asyncio as anyios
 
 from ._where import awaiting
 
-# What waits in these never raises anything but a cancellation: locks, events, ends of task groups.
+# What waits in these never raises anything but a cancellation: locks, queues, ends of task groups.
 _NEVER_FAIL = frozenset(
     code.co_filename
     for code in (
         asyncio.Event.wait.__code__,
+        asyncio.Queue.get.__code__,
         asyncio.TaskGroup.__aexit__.__code__,
         anyios.TaskGroup.__aexit__.__code__,
     )
 )
 
 
-def can_fail(coro: Any) -> bool:  # noqa: ANN401 - a coroutine that waits
-    """Whether what it waits for may raise an error of another kind than cancellation."""
+_TASKS = asyncio.wait.__code__.co_filename
+# Nor do these, which wait until others have ended, whatever they have ended with.
+_WAITERS = ("_wait", "_cancel_and_wait")
+_GATHERED: type[Any] = vars(asyncio.tasks)["_GatheringFuture"]
+
+
+def can_fail(coro: Any, waiter: Any) -> bool:  # noqa: ANN401 - a coroutine that waits, a future
+    """Whether what it waits for may raise an error of another kind than cancellation, and by itself.
+
+    The error of a task comes from a point of that task's.
+    """
+    if isinstance(waiter, _GATHERED):
+        return not _are_tasks(waiter._children)  # noqa: SLF001 - asyncio has no public name for it
     *_, frame = awaiting(coro)
-    return frame.f_code.co_filename not in _NEVER_FAIL
+    code = frame.f_code
+    if code is asyncio.wait_for.__code__ and "waiter" in frame.f_locals:  # before Python 3.12
+        return not _are_tasks([frame.f_locals["fut"]])
+    is_told = code.co_filename == _TASKS and code.co_name in _WAITERS
+    return not is_told and code.co_filename not in _NEVER_FAIL
+
+
+def _are_tasks(futures: list[Any]) -> bool:
+    return all(isinstance(one, asyncio.Task) for one in futures)

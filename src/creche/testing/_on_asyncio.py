@@ -256,7 +256,7 @@ class AsyncioStage:
         waiter = task._fut_waiter  # noqa: SLF001 - asyncio has no public name for it
         if late or waiter is None or isinstance(waiter, asyncio.Task) or waiter.done():
             return False
-        return not never_fails(task.get_coro()) and can_fail(task.get_coro())
+        return not never_fails(task.get_coro()) and can_fail(task.get_coro(), waiter)
 
     def inject(self, task: Any, exc: BaseException, *, late: bool) -> None:  # noqa: ANN401, ARG002 - as the twin has it
         """Let what it waits for raise this."""
