@@ -31,7 +31,7 @@ from ._outcomes import is_for_others, is_outcome
 from ._present import Thing, kill, present, processes
 from ._stages import BackendName, Stage, stage_named
 from ._walk import Point, Walk
-from ._where import chain, leaves
+from ._where import comes_of, leaves
 from ._where import told as told_error
 
 How = Literal["scope", "fail_after", "task", "native", "ctrl_c"]
@@ -343,7 +343,7 @@ class _Once:
                 how == "ctrl_c" and isinstance(one, KeyboardInterrupt)
             ):
                 continue
-            if isinstance(how, BaseException) and how in chain(one):
+            if isinstance(how, BaseException) and comes_of(one, how):
                 continue
             said = f"{where}: {told_error(one)}" if where else told_error(one)
             self.findings.append(Finding("raised", said))

@@ -144,12 +144,18 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
-def chain(error: BaseException) -> Iterator[BaseException]:
+def _chain(error: BaseException) -> Iterator[BaseException]:
     """The error, and what it was raised from or while handling."""
     one: BaseException | None = error
     while one is not None:
         yield one
         one = one.__cause__ or one.__context__
+
+
+def comes_of(error: BaseException, cause: BaseException) -> bool:
+    """Whether it is that one, or came of it; a group comes out in other groups, too, and in parts."""
+    known = {id(one) for one in (cause, *leaves(cause))}
+    return any(id(part) in known for one in _chain(error) for part in (one, *leaves(one)))
 
 
 def told(error: BaseException) -> str:
