@@ -10,6 +10,7 @@ Invariant: a file is asyncio's or anyio's by its full path: there are others of 
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Any
 
 from anyio._backends import _asyncio as anyios
@@ -32,6 +33,19 @@ _TASKS = asyncio.wait.__code__.co_filename
 # Nor do these, which wait until others have ended, whatever they have ended with.
 _WAITERS = ("_wait", "_cancel_and_wait")
 _GATHERED: type[Any] = vars(asyncio.tasks)["_GatheringFuture"]
+
+
+_ASYNCIO = os.path.dirname(asyncio.__file__) + os.sep  # noqa: PTH120 - the beginning of names
+# What `ensure_future` puts around what is not a coroutine.
+_AROUND = "_wrap_awaitable"
+
+
+def is_internal(coro: Any) -> bool:  # noqa: ANN401 - what a task runs
+    """Whether asyncio has started it for itself; nobody else could, by a name that is not public."""
+    code = getattr(coro, "cr_code", None)
+    if code is None or not code.co_filename.startswith(_ASYNCIO) or code.co_name == _AROUND:
+        return False
+    return any(part.startswith(("_", "<")) for part in code.co_qualname.split("."))
 
 
 def can_fail(coro: Any, waiter: Any) -> bool:  # noqa: ANN401 - a coroutine that waits, a future

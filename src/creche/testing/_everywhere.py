@@ -225,7 +225,8 @@ class _Once:
         self._main: Any = None
         self._is_aimed = True
         self._time: VirtualTime | None = None
-        self.walk = Walk(stage, target, self._strike, errors=isinstance(how, BaseException), most=steps)
+        errors, alone = isinstance(how, BaseException), how == "task"
+        self.walk = Walk(stage, target, self._strike, errors=errors, alone=alone, most=steps)
 
     def go(
         self,

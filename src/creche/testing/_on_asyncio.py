@@ -24,7 +24,7 @@ from typing import Any, TypeVar, TypeVarTuple, cast, final
 import anyio
 from anyio._backends import _asyncio as anyios
 
-from ._asyncio_insides import can_fail
+from ._asyncio_insides import can_fail, is_internal
 from ._clock import HungError, VirtualTime
 from ._ending import end
 from ._stage import Chance, Watcher
@@ -236,6 +236,10 @@ class AsyncioStage:
     def coro_of(self, task: Any) -> Any:  # noqa: ANN401 - a task
         """The coroutine that it runs."""
         return task.get_coro()
+
+    def is_its_own(self, task: Any) -> bool:  # noqa: ANN401 - a task
+        """Whether it is the function's, and none that asyncio has started for itself."""
+        return not is_internal(task.get_coro())
 
     # Points ---------------------------------------------------------------------------------------
 

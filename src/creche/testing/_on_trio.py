@@ -152,6 +152,10 @@ class TrioStage:
         """The coroutine that it runs."""
         return task.coro
 
+    def is_its_own(self, task: Any) -> bool:  # noqa: ANN401, ARG002 - as the twin has it
+        """Whether it is the function's; those that trio has started for itself are not watched."""
+        return True
+
     # Points ---------------------------------------------------------------------------------------
 
     def cancel_points(self, task: Any) -> int:  # noqa: ANN401 - a task

@@ -57,6 +57,7 @@ class Walk:
         strike: Callable[[Any, bool], None],
         *,
         errors: bool,
+        alone: bool,
         most: int = 0,
     ) -> None:
         self.points: list[Point] = []
@@ -68,6 +69,7 @@ class Walk:
         self._target = target
         self._strike = strike
         self._errors = errors
+        self._alone = alone
         self._time: VirtualTime | None = None
         self._main: Any = None
         self._scope: Any = None
@@ -108,7 +110,7 @@ class Walk:
         if self._main is None or self.struck is not None:
             return
         self._take_late(task)
-        if self._stage.waits(task) and (not self._errors or self._stage.takes(task, late=False)):
+        if self._stage.waits(task) and self._can_strike(task, late=False):
             at = lines(self._stage.coro_of(task))
             here = Point(self._step, late=False, lines=at, task=self._stage.name_of(task))
             self.points.append(here)
@@ -122,9 +124,14 @@ class Walk:
         self._step += 1
         self._asked = self._stage.cancel_points(task)
         self._late = None
-        if not self._errors or (self._step and self._stage.takes(task, late=True)):
+        if self._can_strike(task, late=True):
             self._late = Point(self._step, late=True, lines=at, task=self._stage.name_of(task))
             self._try(self._late, task)
+
+    def _can_strike(self, task: Any, *, late: bool) -> bool:  # noqa: ANN401 - a task
+        if self._errors:
+            return bool(self._step or not late) and self._stage.takes(task, late=late)
+        return not self._alone or self._stage.is_its_own(task)
 
     def _try(self, here: Point, task: Any) -> None:  # noqa: ANN401 - a task
         target = self._target
