@@ -48,6 +48,18 @@ def is_internal(coro: Any) -> bool:  # noqa: ANN401 - what a task runs
     return any(part.startswith(("_", "<")) for part in code.co_qualname.split("."))
 
 
+def is_absorbed(coro: Any) -> bool:  # noqa: ANN401 - a coroutine that waits
+    """Whether asyncio lets no cancellation through there, as what is waited for has come.
+
+    `wait_for` does so before Python 3.12, and it is none of the program's doing.
+    """
+    frames = list(awaiting(coro))
+    if not frames or frames[-1].f_code is not asyncio.wait_for.__code__:
+        return False
+    here = frames[-1].f_locals
+    return "waiter" in here and bool(here["fut"].done())
+
+
 def can_fail(coro: Any, waiter: Any) -> bool:  # noqa: ANN401 - a coroutine that waits, a future
     """Whether what it waits for may raise an error of another kind than cancellation, and by itself.
 

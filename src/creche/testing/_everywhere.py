@@ -225,8 +225,7 @@ class _Once:
         self._main: Any = None
         self._is_aimed = True
         self._time: VirtualTime | None = None
-        errors, alone = isinstance(how, BaseException), how == "task"
-        self.walk = Walk(stage, target, self._strike, errors=errors, alone=alone, most=steps)
+        self.walk = Walk(stage, target, self._strike, how=how, most=steps)
 
     def go(
         self,
@@ -381,10 +380,8 @@ class _Once:
         self._is_aimed = how != "task" or task is self._main
         if isinstance(how, BaseException):
             stage.inject(task, how, late=late)
-        elif how == "ctrl_c":
+        elif how in ("native", "ctrl_c"):
             stage.interrupt(self._main)
-        elif how == "native":
-            self._main.cancel()
         elif not self._is_aimed:
             stage.cancel_task(task)
         elif how == "fail_after":

@@ -24,7 +24,7 @@ from typing import Any, TypeVar, TypeVarTuple, cast, final
 import anyio
 from anyio._backends import _asyncio as anyios
 
-from ._asyncio_insides import can_fail, is_internal
+from ._asyncio_insides import can_fail, is_absorbed, is_internal
 from ._clock import HungError, VirtualTime
 from ._ending import end
 from ._stage import Chance, Watcher
@@ -267,8 +267,16 @@ class AsyncioStage:
         task._fut_waiter.set_exception(exc)  # noqa: SLF001 - asyncio has no public name for it
 
     def interrupt(self, main: Any) -> None:  # noqa: ANN401 - a task
-        """What Ctrl-C does under `asyncio.run`, and anybody who holds the task may do."""
-        main.cancel()
+        """What Ctrl-C does under `asyncio.run`, and anybody who holds the task may do.
+
+        Not in a step of its own: a timeout that it enters in that step takes such a cancellation for
+        its own when it expires.
+        """
+        is_running = self.current() is main
+        if is_running:
+            main.get_loop().call_soon(main.cancel)
+        else:
+            main.cancel()
 
     async def calm_down(self) -> bool:
         """Forget a native cancellation that is over; whether it had not arrived yet."""
@@ -311,14 +319,17 @@ class AsyncioStage:
         waiter = task._fut_waiter  # noqa: SLF001 - asyncio has no public name for it
         return bool(task._must_cancel) or (waiter is not None and waiter.cancelled())  # noqa: SLF001 - asyncio has no public name for it
 
-    def is_reached(self, task: Any, scope: Any) -> bool:  # noqa: ANN401 - a task, a scope
-        """Whether that error is the cancellation of this scope, or a native one."""
+    def is_reached(self, task: Any, scope: Any, *, natively: bool) -> bool:  # noqa: ANN401 - a task, a scope
+        """Whether that error is the cancellation of this scope; or a native one, if that was ours.
+
+        A timeout of asyncio's cancels natively, too, and asyncio knows how to tell them apart.
+        """
+        if is_absorbed(task.get_coro()):
+            return False
         # Who cancels a task that waits for a future cancels that, and leaves the message there.
         waiter = None if task._must_cancel else task._fut_waiter  # noqa: SLF001 - asyncio has no public name for it
         message = str((task if waiter is None else waiter)._cancel_message)  # noqa: SLF001 - asyncio has no public name for it
-        return f"cancel scope {id(scope):x}" in message or (
-            bool(task.cancelling()) and "cancel scope" not in message
-        )
+        return f"cancel scope {id(scope):x}" in message or (natively and "cancel scope" not in message)
 
 
 @contextmanager

@@ -209,7 +209,7 @@ class TrioStage:
         """Whether the step that it is about to take begins with an error."""
         return isinstance(task._next_send, Error) or _nursery_raises(task)  # noqa: SLF001 - trio has no public name for it
 
-    def is_reached(self, task: Any, scope: Any) -> bool:  # noqa: ANN401 - a task, a scope
+    def is_reached(self, task: Any, scope: Any, *, natively: bool = False) -> bool:  # noqa: ANN401, ARG002 - a task, a scope; as the twin has it
         """Whether that error is the cancellation of this scope, or Ctrl-C."""
         sent = task._next_send  # noqa: SLF001 - trio has no public name for it
         if isinstance(sent, Error):

@@ -31,6 +31,8 @@ _TOO_MANY = 5_000
 # As many as this for each step of the whole run, undisturbed: what cleans up may have much to do.
 _TIMES = 10
 
+_NATIVELY = ("native", "ctrl_c")
+
 
 class Point(NamedTuple):
     """Where a run can be disturbed."""
@@ -56,8 +58,7 @@ class Walk:
         target: Point | None,
         strike: Callable[[Any, bool], None],
         *,
-        errors: bool,
-        alone: bool,
+        how: object,
         most: int = 0,
     ) -> None:
         self.points: list[Point] = []
@@ -68,8 +69,9 @@ class Walk:
         self._stage = stage
         self._target = target
         self._strike = strike
-        self._errors = errors
-        self._alone = alone
+        self._errors = isinstance(how, BaseException)
+        self._alone = how == "task"
+        self._natively = how in _NATIVELY  # until that has come, which it does once
         self._time: VirtualTime | None = None
         self._main: Any = None
         self._scope: Any = None
@@ -148,8 +150,10 @@ class Walk:
         # Not only the first time: a cancellation by a scope stays, and it is the next one that ends what
         # a `finally` block waits for.
         self.hits.update(lines(self._stage.coro_of(task)))
-        if task is self._main and self._stage.is_reached(task, self._scope):
-            self.reached = True
+        if task is self._main:
+            natively, self._natively = self._natively, False
+            if self._stage.is_reached(task, self._scope, natively=natively):
+                self.reached = True
 
     def _spend(self, time: VirtualTime) -> None:
         """What was struck has only so many steps to end, and so has what is asked then."""
