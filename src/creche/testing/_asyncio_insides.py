@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from anyio._backends import _asyncio as anyios
@@ -46,6 +47,32 @@ def is_internal(coro: Any) -> bool:  # noqa: ANN401 - what a task runs
     if code is None or not code.co_filename.startswith(_ASYNCIO) or code.co_name == _AROUND:
         return False
     return any(part.startswith(("_", "<")) for part in code.co_qualname.split("."))
+
+
+def _awaited(task: Any) -> Iterator[Any]:  # noqa: ANN401 - a task
+    """The tasks that are cancelled in its place, while it waits for them."""
+    waiter = task._fut_waiter  # noqa: SLF001 - asyncio has no public name for it
+    ones = waiter._children if isinstance(waiter, _GATHERED) else [waiter]  # noqa: SLF001 - the same
+    for one in ones:
+        if isinstance(one, asyncio.Task):
+            yield one
+            yield from _awaited(one)
+
+
+def is_passed_on(task: Any, by: Collection[Any], waiting: Any) -> bool:  # noqa: ANN401 - tasks
+    """Whether it was cancelled natively, once, since one of those tasks was, or the one that waits.
+
+    The former cancel the groups that they leave; the latter, if it waits for a task, has that cancelled
+    in its place. If it was cancelled before, by the program, that is the program's affair.
+    """
+    owners = [getattr(one, "__self__", None) for one, _ in task._callbacks or ()]  # noqa: SLF001 - the same
+    groups: list[Any] = [one for one in owners if isinstance(one, asyncio.TaskGroup)]
+    was_left = any(
+        one._aborting and not one._errors and one._parent_task in by  # noqa: SLF001 - the same
+        for one in groups
+    )
+    is_waited_for = waiting is not None and task in _awaited(waiting)
+    return task.cancelling() == 1 and (was_left or is_waited_for)
 
 
 def is_absorbed(coro: Any) -> bool:  # noqa: ANN401 - a coroutine that waits

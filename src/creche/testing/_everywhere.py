@@ -328,6 +328,9 @@ class _Once:
         how, error = self._how, self.error
         if not self._is_aimed:  # at one task of its: what it makes of that is its own affair
             return
+        for name, place in self.walk.swallowers:
+            said = f"task {name!r} was cancelled at {place}, and returned as if it had not been"
+            self.findings.append(Finding("swallowed", said))
         if error is None:
             if self.walk.reached and not late and not isinstance(how, BaseException):
                 self.findings.append(

@@ -16,7 +16,7 @@ import asyncio
 import math
 import selectors
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import Context
 from typing import Any, TypeVar, TypeVarTuple, cast, final
@@ -24,7 +24,7 @@ from typing import Any, TypeVar, TypeVarTuple, cast, final
 import anyio
 from anyio._backends import _asyncio as anyios
 
-from ._asyncio_insides import can_fail, is_absorbed, is_internal
+from ._asyncio_insides import can_fail, is_absorbed, is_internal, is_passed_on
 from ._clock import HungError, VirtualTime
 from ._ending import end
 from ._stage import Chance, Watcher
@@ -330,6 +330,20 @@ class AsyncioStage:
         waiter = None if task._must_cancel else task._fut_waiter  # noqa: SLF001 - asyncio has no public name for it
         message = str((task if waiter is None else waiter)._cancel_message)  # noqa: SLF001 - asyncio has no public name for it
         return f"cancel scope {id(scope):x}" in message or (natively and "cancel scope" not in message)
+
+    def is_handed_on(self, task: Any, scope: Any, cancelled: Collection[Any], waiting: Any) -> bool:  # noqa: ANN401 - tasks, a scope
+        """Whether that error came to a task of the function's from there, too."""
+        if not self.is_cancelled(task) or is_absorbed(task.get_coro()):
+            return False
+        waiter = task._fut_waiter  # noqa: SLF001 - asyncio has no public name for it
+        first = waiter if waiter is not None and waiter.cancelled() else task
+        message = str(first._cancel_message)  # noqa: SLF001 - asyncio has no public name for it
+        return f"cancel scope {id(scope):x}" in message or is_passed_on(task, cancelled, waiting)
+
+    def has_returned(self, task: Any) -> bool:  # noqa: ANN401 - a task
+        """Whether it has ended, and not by an error."""
+        # To ask for the error would be to have seen it.
+        return task.done() and not task.cancelled() and task._exception is None  # noqa: SLF001 - asyncio has no public name for it
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import takewhile
 from typing import Any, TypeVar, final
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import trio
 from outcome import Error
@@ -226,6 +226,14 @@ class TrioStage:
             status = None if status._scope.shield else status._parent  # noqa: SLF001 - trio has no public name for it
         return status is not None
 
+    def is_handed_on(self, task: Any, scope: Any, cancelled: object, waiting: object) -> bool:  # noqa: ANN401, ARG002 - as the twin has it
+        """Whether that error came to a task of the function's from there."""
+        return self.is_reached(task, scope)
+
+    def has_returned(self, task: Any) -> bool:  # noqa: ANN401 - a task
+        """Whether it has ended, and not by an error."""
+        return task in _RETURNED
+
 
 def _at_its_end(task: Any) -> tuple[list[BaseException], Any]:  # noqa: ANN401 - a task, a cancel status
     """What the nursery has to raise whose end the task comes back from, and where that is.
@@ -253,6 +261,8 @@ def _nursery_raises(task: Any) -> bool:  # noqa: ANN401 - a task
 
 # The scope around each task of a run, so that one can be cancelled alone.
 _SCOPES: WeakKeyDictionary[trio.lowlevel.Task, trio.CancelScope] = WeakKeyDictionary()
+# Those of them whose function has returned.
+_RETURNED: WeakSet[trio.lowlevel.Task] = WeakSet()
 
 
 @contextmanager
@@ -272,7 +282,9 @@ def _scoped() -> Iterator[None]:
 
         async def scoped(*given: Any) -> Any:  # noqa: ANN401 - as it comes
             with scope:
-                return await async_fn(*given)
+                value = await async_fn(*given)
+                _RETURNED.add(task)
+                return value
 
         if options.get("system_task"):
             return spawn(self, async_fn, args, nursery, name, **options)

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, final
 
 from ._clock import VirtualTime
 from ._stages import Stage
-from ._where import Place, lines
+from ._where import Place, innermost, is_authors, lines
 
 # Some tenths of a second: what hangs while something else ticks costs that much at each point.
 # Virtual seconds cost nothing, and are not limited: a day is nothing for a function that sleeps for one.
@@ -65,6 +65,7 @@ class Walk:
         self.struck: float | None = None
         self.reached = False
         self.hits: set[Place] = set()
+        self.swallowers: list[tuple[str, Place]] = []
         self.steps = 0
         self._stage = stage
         self._target = target
@@ -75,6 +76,8 @@ class Walk:
         self._time: VirtualTime | None = None
         self._main: Any = None
         self._scope: Any = None
+        # The tasks that the cancellation has come to, and where, if what runs there is the author's own.
+        self._cancelled: dict[Any, Place | None] = {}
         self._step = -1
         self._late: Point | None = None
         self._asked = 0
@@ -109,6 +112,8 @@ class Walk:
 
     def after_step(self, task: Any) -> None:  # noqa: ANN401 - a task
         """Take note of where it could have been cancelled in it, and of where it stands now."""
+        if self.struck is not None:
+            self._note_end(task)
         if self._main is None or self.struck is not None:
             return
         self._take_late(task)
@@ -150,10 +155,22 @@ class Walk:
         # Not only the first time: a cancellation by a scope stays, and it is the next one that ends what
         # a `finally` block waits for.
         self.hits.update(lines(self._stage.coro_of(task)))
+        waiting = self._main if self._natively else None
         if task is self._main:
-            natively, self._natively = self._natively, False
-            if self._stage.is_reached(task, self._scope, natively=natively):
-                self.reached = True
+            is_ours = self._stage.is_reached(task, self._scope, natively=self._natively)
+            self.reached = self.reached or is_ours
+            self._natively = False
+        else:
+            is_ours = self._stage.is_handed_on(task, self._scope, self._cancelled.keys(), waiting)
+        if is_ours:
+            coro = self._stage.coro_of(task)
+            self._cancelled.setdefault(task, innermost(coro) if is_authors(coro) else None)
+
+    def _note_end(self, task: Any) -> None:  # noqa: ANN401 - a task
+        """A step has ended; if the task has returned, what was to end it did not."""
+        place = self._cancelled.get(task)
+        if place is not None and self._stage.has_returned(task):
+            self.swallowers.append((self._stage.name_of(task), place))
 
     def _spend(self, time: VirtualTime) -> None:
         """What was struck has only so many steps to end, and so has what is asked then."""

@@ -120,6 +120,12 @@ def _standing(coro: Any) -> Iterator[Place]:  # noqa: ANN401 - the same
             yield Place(code.co_filename, frames[at].f_lineno, code.co_qualname)
 
 
+def is_authors(coro: Any) -> bool:  # noqa: ANN401 - the same
+    """Whether it is a function of the author's own that runs there, whatever that calls."""
+    frames, _ = _pick(coro)
+    return bool(frames) and is_own(frames[0].f_code.co_filename)
+
+
 def never_fails(coro: Any) -> bool:  # noqa: ANN401 - the same
     """Whether it is parked by creche itself, where nothing but a cancellation or Ctrl-C can come."""
     files = [frame.f_code.co_filename for frame in awaiting(coro)]
