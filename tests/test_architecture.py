@@ -171,6 +171,7 @@ FLOORS: list[set[str]] = [
         "testing._where",
     },  # what users test with
     {
+        "testing._asyncio_insides",
         "testing._clock",
         "testing._ending",
         "testing._findings",
@@ -222,6 +223,7 @@ MAY_NAME = {
     "facades._task_group": {"anyio"},
     # The test kit looks into loops and their locks; its two stages are what its other modules know of
     # them.
+    "testing._asyncio_insides": {"asyncio", "anyio"},
     "testing._contract_calls": {"anyio"},
     "testing._contract_keys": {"anyio"},
     "testing._contract_signs": {"anyio"},

@@ -31,7 +31,7 @@ from ._outcomes import is_for_others, is_outcome
 from ._present import Thing, kill, present, processes
 from ._stages import BackendName, Stage, stage_named
 from ._walk import Point, Walk
-from ._where import chain, leaves
+from ._where import comes_of, leaves
 from ._where import told as told_error
 
 How = Literal["scope", "fail_after", "task", "native", "ctrl_c"]
@@ -225,7 +225,7 @@ class _Once:
         self._main: Any = None
         self._is_aimed = True
         self._time: VirtualTime | None = None
-        self.walk = Walk(stage, target, self._strike, errors=isinstance(how, BaseException), most=steps)
+        self.walk = Walk(stage, target, self._strike, how=how, most=steps)
 
     def go(
         self,
@@ -328,6 +328,9 @@ class _Once:
         how, error = self._how, self.error
         if not self._is_aimed:  # at one task of its: what it makes of that is its own affair
             return
+        for name, place in self.walk.swallowers:
+            said = f"task {name!r} was cancelled at {place}, and returned as if it had not been"
+            self.findings.append(Finding("swallowed", said))
         if error is None:
             if self.walk.reached and not late and not isinstance(how, BaseException):
                 self.findings.append(
@@ -343,7 +346,7 @@ class _Once:
                 how == "ctrl_c" and isinstance(one, KeyboardInterrupt)
             ):
                 continue
-            if isinstance(how, BaseException) and how in chain(one):
+            if isinstance(how, BaseException) and comes_of(one, how):
                 continue
             said = f"{where}: {told_error(one)}" if where else told_error(one)
             self.findings.append(Finding("raised", said))
@@ -380,10 +383,8 @@ class _Once:
         self._is_aimed = how != "task" or task is self._main
         if isinstance(how, BaseException):
             stage.inject(task, how, late=late)
-        elif how == "ctrl_c":
+        elif how in ("native", "ctrl_c"):
             stage.interrupt(self._main)
-        elif how == "native":
-            self._main.cancel()
         elif not self._is_aimed:
             stage.cancel_task(task)
         elif how == "fail_after":

@@ -22,10 +22,10 @@ class Finding:
     """One thing that is wrong.
 
     Attributes:
-        kind: `"hung"`: it does not end. `"slow"`: it took longer than `within`. `"swallowed"`: it was
-            cancelled, and returned as if it had not been. `"raised"`: what came out is another error.
-            `"left"`: tasks, threads, processes, descriptors or sockets. `"held"`: locks, and slots
-            that are not final. `"invariant"`: it does not hold.
+        kind: `"hung"`: it does not end. `"slow"`: it took longer than `within`. `"swallowed"`: it, or a
+            task of its, was cancelled, and returned as if it had not been. `"raised"`: what came out is
+            another error. `"left"`: tasks, threads, processes, descriptors or sockets. `"held"`: locks,
+            and slots that are not final. `"invariant"`: it does not hold.
         text: what exactly.
     """
 

@@ -12,6 +12,7 @@ import gc
 import time
 from types import TracebackType
 from typing import Self, final
+from weakref import ref
 
 from anyio.lowlevel import checkpoint
 
@@ -39,7 +40,7 @@ def tasks(stage: Stage) -> set[Thing]:
     found = set()
     for task in stage.tasks():
         where = innermost(stage.coro_of(task))
-        found.add(Thing("task", id(task), f"{stage.name_of(task)!r} at {where or 'its end'}"))
+        found.add(Thing("task", ref(task), f"{stage.name_of(task)!r} at {where or 'its end'}"))
     return found
 
 

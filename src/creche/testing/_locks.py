@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple, final
+from weakref import ref
 
 import trio
 from anyio._backends import _asyncio as anyios
@@ -99,10 +100,15 @@ def _is_limiter_of_a_loop(frame: FrameType) -> bool:
 
 @final
 class Locks:
-    """Those that there were, and those that have been made since."""
+    """Those that there were, and those that have been made since.
+
+    Those of this run are held, so that one that nobody can reach any more is seen. Those from before are
+    for the program to keep, and a run answers for what it has left of them less free than it found it.
+    """
 
     def __init__(self) -> None:
         self._made: list[_Made] = []
+        self._kept: list[tuple[ref[Any], int, Place | None]] = []
 
     def note(self, thing: Any, place: Place | None) -> None:  # noqa: ANN401 - the same
         """One more."""
@@ -110,12 +116,24 @@ class Locks:
             self._made.append(_Made(thing, _free(thing), place))
 
     def forget(self) -> None:
-        """Those of a run that is over."""
-        self._made = [one for one in self._made if one.place is None]
+        """A run is over: what it has left held is not the doing of the next one."""
+        living = [_Made(thing, _value(thing), place) for thing, _, place in self._all()]
+        self._made = []
+        # A slot of an earlier run is final, or was told of.
+        self._kept = [
+            (ref(thing), free, place) for thing, free, place in living if not isinstance(thing, Slot)
+        ]
+
+    def _all(self) -> Iterator[_Made]:
+        for kept, free, place in self._kept:
+            thing = kept()
+            if thing is not None:
+                yield _Made(thing, free, place)
+        yield from self._made
 
     def held(self) -> Iterator[str]:
         """Those of which less is free than there was, a line each."""
-        for one in self._made:
+        for one in self._all():
             if _value(one.thing) >= one.free:
                 continue
             where = f" made at {one.place}" if one.place else ""
@@ -149,6 +167,7 @@ def watched() -> Iterator[Locks]:
     # There may be millions of objects: one look-up for each.
     for thing in [one for one in gc.get_objects() if type(one) in kinds]:
         locks.note(thing, None)
+    locks.forget()
     before = {kind: vars(kind).get("__init__") for kind in _KINDS}
 
     def wrap(kind: type[Any]) -> None:

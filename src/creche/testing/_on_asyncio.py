@@ -14,10 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import selectors
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import Context
 from typing import Any, TypeVar, TypeVarTuple, cast, final
@@ -25,10 +24,11 @@ from typing import Any, TypeVar, TypeVarTuple, cast, final
 import anyio
 from anyio._backends import _asyncio as anyios
 
+from ._asyncio_insides import can_fail, is_absorbed, is_internal, is_passed_on
 from ._clock import HungError, VirtualTime
 from ._ending import end
 from ._stage import Chance, Watcher
-from ._where import awaiting, innermost, never_fails, short_name, waits_in
+from ._where import innermost, never_fails, short_name, waits_in
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -40,8 +40,6 @@ _CANCEL_AGAIN = vars(anyios.CancelScope).get("_deliver_cancellation")
 # So many passes with nothing else in them, and time goes on.
 _REPEATS = 20
 _HANDLE: tuple[type[Any], ...] = tuple(filter(None, [getattr(anyio, "TaskHandle", None)]))
-# What waits in these never raises anything but a cancellation: locks, events, ends of task groups.
-_NEVER_FAIL = ("locks.py", "taskgroups.py", os.path.join("anyio", "_backends", "_asyncio.py"))  # noqa: PTH118 - ends of names
 
 
 class _Selector(selectors.DefaultSelector):
@@ -239,6 +237,10 @@ class AsyncioStage:
         """The coroutine that it runs."""
         return task.get_coro()
 
+    def is_its_own(self, task: Any) -> bool:  # noqa: ANN401 - a task
+        """Whether it is the function's, and none that asyncio has started for itself."""
+        return not is_internal(task.get_coro())
+
     # Points ---------------------------------------------------------------------------------------
 
     def cancel_points(self, task: Any) -> int:  # noqa: ANN401 - a task
@@ -258,18 +260,23 @@ class AsyncioStage:
         waiter = task._fut_waiter  # noqa: SLF001 - asyncio has no public name for it
         if late or waiter is None or isinstance(waiter, asyncio.Task) or waiter.done():
             return False
-        if never_fails(task.get_coro()):
-            return False
-        *_, frame = awaiting(task.get_coro())
-        return not frame.f_code.co_filename.endswith(_NEVER_FAIL)
+        return not never_fails(task.get_coro()) and can_fail(task.get_coro(), waiter)
 
     def inject(self, task: Any, exc: BaseException, *, late: bool) -> None:  # noqa: ANN401, ARG002 - as the twin has it
         """Let what it waits for raise this."""
         task._fut_waiter.set_exception(exc)  # noqa: SLF001 - asyncio has no public name for it
 
     def interrupt(self, main: Any) -> None:  # noqa: ANN401 - a task
-        """What Ctrl-C does under `asyncio.run`, and anybody who holds the task may do."""
-        main.cancel()
+        """What Ctrl-C does under `asyncio.run`, and anybody who holds the task may do.
+
+        Not in a step of its own: a timeout that it enters in that step takes such a cancellation for
+        its own when it expires.
+        """
+        is_running = self.current() is main
+        if is_running:
+            main.get_loop().call_soon(main.cancel)
+        else:
+            main.cancel()
 
     async def calm_down(self) -> bool:
         """Forget a native cancellation that is over; whether it had not arrived yet."""
@@ -312,14 +319,31 @@ class AsyncioStage:
         waiter = task._fut_waiter  # noqa: SLF001 - asyncio has no public name for it
         return bool(task._must_cancel) or (waiter is not None and waiter.cancelled())  # noqa: SLF001 - asyncio has no public name for it
 
-    def is_reached(self, task: Any, scope: Any) -> bool:  # noqa: ANN401 - a task, a scope
-        """Whether that error is the cancellation of this scope, or a native one."""
+    def is_reached(self, task: Any, scope: Any, *, natively: bool) -> bool:  # noqa: ANN401 - a task, a scope
+        """Whether that error is the cancellation of this scope; or a native one, if that was ours.
+
+        A timeout of asyncio's cancels natively, too, and asyncio knows how to tell them apart.
+        """
+        if is_absorbed(task.get_coro()):
+            return False
         # Who cancels a task that waits for a future cancels that, and leaves the message there.
         waiter = None if task._must_cancel else task._fut_waiter  # noqa: SLF001 - asyncio has no public name for it
         message = str((task if waiter is None else waiter)._cancel_message)  # noqa: SLF001 - asyncio has no public name for it
-        return f"cancel scope {id(scope):x}" in message or (
-            bool(task.cancelling()) and "cancel scope" not in message
-        )
+        return f"cancel scope {id(scope):x}" in message or (natively and "cancel scope" not in message)
+
+    def is_handed_on(self, task: Any, scope: Any, cancelled: Collection[Any], waiting: Any) -> bool:  # noqa: ANN401 - tasks, a scope
+        """Whether that error came to a task of the function's from there, too."""
+        if not self.is_cancelled(task) or is_absorbed(task.get_coro()):
+            return False
+        waiter = task._fut_waiter  # noqa: SLF001 - asyncio has no public name for it
+        first = waiter if waiter is not None and waiter.cancelled() else task
+        message = str(first._cancel_message)  # noqa: SLF001 - asyncio has no public name for it
+        return f"cancel scope {id(scope):x}" in message or is_passed_on(task, cancelled, waiting)
+
+    def has_returned(self, task: Any) -> bool:  # noqa: ANN401 - a task
+        """Whether it has ended, and not by an error."""
+        # To ask for the error would be to have seen it.
+        return task.done() and not task.cancelled() and task._exception is None  # noqa: SLF001 - asyncio has no public name for it
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import takewhile
 from typing import Any, TypeVar, final
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import trio
 from outcome import Error
@@ -32,16 +32,14 @@ from ._where import awaiting, leaves, never_fails, short_name
 T = TypeVar("T")
 
 _TRIO = os.path.dirname(trio.__file__) + os.sep  # noqa: PTH120 - the beginning of names
-_TOLD = os.path.join("trio", "_sync.py")  # noqa: PTH118 - the end of a name
+_TOLD = trio.Event.wait.__code__.co_filename
 
 
 def _is_told(coro: Any) -> bool:  # noqa: ANN401 - a coroutine
     """Whether it waits for what others do: a lock, an event, the end of a nursery; that never fails."""
     codes = [frame.f_code for frame in awaiting(coro)]
-    parked = takewhile(lambda code: _TRIO in code.co_filename, reversed(codes))
-    return any(
-        code.co_filename.endswith(_TOLD) or code.co_name == "_nested_child_finished" for code in parked
-    )
+    parked = takewhile(lambda code: code.co_filename.startswith(_TRIO), reversed(codes))
+    return any(code.co_filename == _TOLD or code.co_name == "_nested_child_finished" for code in parked)
 
 
 class _Look(trio.abc.Instrument):
@@ -154,6 +152,10 @@ class TrioStage:
         """The coroutine that it runs."""
         return task.coro
 
+    def is_its_own(self, task: Any) -> bool:  # noqa: ANN401, ARG002 - as the twin has it
+        """Whether it is the function's; those that trio has started for itself are not watched."""
+        return True
+
     # Points ---------------------------------------------------------------------------------------
 
     def cancel_points(self, task: Any) -> int:  # noqa: ANN401 - a task
@@ -207,7 +209,7 @@ class TrioStage:
         """Whether the step that it is about to take begins with an error."""
         return isinstance(task._next_send, Error) or _nursery_raises(task)  # noqa: SLF001 - trio has no public name for it
 
-    def is_reached(self, task: Any, scope: Any) -> bool:  # noqa: ANN401 - a task, a scope
+    def is_reached(self, task: Any, scope: Any, *, natively: bool = False) -> bool:  # noqa: ANN401, ARG002 - a task, a scope; as the twin has it
         """Whether that error is the cancellation of this scope, or Ctrl-C."""
         sent = task._next_send  # noqa: SLF001 - trio has no public name for it
         if isinstance(sent, Error):
@@ -223,6 +225,14 @@ class TrioStage:
         while status is not None and status is not scope._cancel_status:  # noqa: SLF001 - trio has no public name for it
             status = None if status._scope.shield else status._parent  # noqa: SLF001 - trio has no public name for it
         return status is not None
+
+    def is_handed_on(self, task: Any, scope: Any, cancelled: object, waiting: object) -> bool:  # noqa: ANN401, ARG002 - as the twin has it
+        """Whether that error came to a task of the function's from there."""
+        return self.is_reached(task, scope)
+
+    def has_returned(self, task: Any) -> bool:  # noqa: ANN401 - a task
+        """Whether it has ended, and not by an error."""
+        return task in _RETURNED
 
 
 def _at_its_end(task: Any) -> tuple[list[BaseException], Any]:  # noqa: ANN401 - a task, a cancel status
@@ -251,6 +261,8 @@ def _nursery_raises(task: Any) -> bool:  # noqa: ANN401 - a task
 
 # The scope around each task of a run, so that one can be cancelled alone.
 _SCOPES: WeakKeyDictionary[trio.lowlevel.Task, trio.CancelScope] = WeakKeyDictionary()
+# Those of them whose function has returned.
+_RETURNED: WeakSet[trio.lowlevel.Task] = WeakSet()
 
 
 @contextmanager
@@ -270,7 +282,9 @@ def _scoped() -> Iterator[None]:
 
         async def scoped(*given: Any) -> Any:  # noqa: ANN401 - as it comes
             with scope:
-                return await async_fn(*given)
+                value = await async_fn(*given)
+                _RETURNED.add(task)
+                return value
 
         if options.get("system_task"):
             return spawn(self, async_fn, args, nursery, name, **options)

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
+from weakref import ref
 
 _DESCRIPTORS = Path("/dev/fd")
 _CHILDREN = Path("/proc/self/task")
@@ -46,7 +47,10 @@ _HELPERS = (
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """Something that a process has; the same as before by what it is, and not by what is said of it."""
+    """Something that a process has; the same as before by what it is, and not by what is said of it.
+
+    Threads and tasks are known by weak references: their numbers go to others when they end.
+    """
 
     kind: str
     ident: object
@@ -92,7 +96,7 @@ def threads() -> set[Thing]:
     others = [thread for thread in threading.enumerate() if thread is not here]
     frames = sys._current_frames() if others else {}  # noqa: SLF001 - documented
     return {
-        Thing("thread", (thread.ident, _job(frame)), repr(thread.name))
+        Thing("thread", (ref(thread), _job(frame)), repr(thread.name))
         for thread in others
         for frame in [frames.get(thread.ident or 0)]
         if not _is_idle(frame)

@@ -23,13 +23,15 @@ from typing import Any, NamedTuple, final
 
 from ._clock import VirtualTime
 from ._stages import Stage
-from ._where import Place, lines
+from ._where import Place, innermost, is_authors, lines
 
 # Some tenths of a second: what hangs while something else ticks costs that much at each point.
 # Virtual seconds cost nothing, and are not limited: a day is nothing for a function that sleeps for one.
 _TOO_MANY = 5_000
 # As many as this for each step of the whole run, undisturbed: what cleans up may have much to do.
 _TIMES = 10
+
+_NATIVELY = ("native", "ctrl_c")
 
 
 class Point(NamedTuple):
@@ -56,21 +58,26 @@ class Walk:
         target: Point | None,
         strike: Callable[[Any, bool], None],
         *,
-        errors: bool,
+        how: object,
         most: int = 0,
     ) -> None:
         self.points: list[Point] = []
         self.struck: float | None = None
         self.reached = False
         self.hits: set[Place] = set()
+        self.swallowers: list[tuple[str, Place]] = []
         self.steps = 0
         self._stage = stage
         self._target = target
         self._strike = strike
-        self._errors = errors
+        self._errors = isinstance(how, BaseException)
+        self._alone = how == "task"
+        self._natively = how in _NATIVELY  # until that has come, which it does once
         self._time: VirtualTime | None = None
         self._main: Any = None
         self._scope: Any = None
+        # The tasks that the cancellation has come to, and where, if what runs there is the author's own.
+        self._cancelled: dict[Any, Place | None] = {}
         self._step = -1
         self._late: Point | None = None
         self._asked = 0
@@ -105,10 +112,12 @@ class Walk:
 
     def after_step(self, task: Any) -> None:  # noqa: ANN401 - a task
         """Take note of where it could have been cancelled in it, and of where it stands now."""
+        if self.struck is not None:
+            self._note_end(task)
         if self._main is None or self.struck is not None:
             return
         self._take_late(task)
-        if self._stage.waits(task) and (not self._errors or self._stage.takes(task, late=False)):
+        if self._stage.waits(task) and self._can_strike(task, late=False):
             at = lines(self._stage.coro_of(task))
             here = Point(self._step, late=False, lines=at, task=self._stage.name_of(task))
             self.points.append(here)
@@ -122,9 +131,14 @@ class Walk:
         self._step += 1
         self._asked = self._stage.cancel_points(task)
         self._late = None
-        if not self._errors or (self._step and self._stage.takes(task, late=True)):
+        if self._can_strike(task, late=True):
             self._late = Point(self._step, late=True, lines=at, task=self._stage.name_of(task))
             self._try(self._late, task)
+
+    def _can_strike(self, task: Any, *, late: bool) -> bool:  # noqa: ANN401 - a task
+        if self._errors:
+            return bool(self._step or not late) and self._stage.takes(task, late=late)
+        return not self._alone or self._stage.is_its_own(task)
 
     def _try(self, here: Point, task: Any) -> None:  # noqa: ANN401 - a task
         target = self._target
@@ -141,8 +155,22 @@ class Walk:
         # Not only the first time: a cancellation by a scope stays, and it is the next one that ends what
         # a `finally` block waits for.
         self.hits.update(lines(self._stage.coro_of(task)))
-        if task is self._main and self._stage.is_reached(task, self._scope):
-            self.reached = True
+        waiting = self._main if self._natively else None
+        if task is self._main:
+            is_ours = self._stage.is_reached(task, self._scope, natively=self._natively)
+            self.reached = self.reached or is_ours
+            self._natively = False
+        else:
+            is_ours = self._stage.is_handed_on(task, self._scope, self._cancelled.keys(), waiting)
+        if is_ours:
+            coro = self._stage.coro_of(task)
+            self._cancelled.setdefault(task, innermost(coro) if is_authors(coro) else None)
+
+    def _note_end(self, task: Any) -> None:  # noqa: ANN401 - a task
+        """A step has ended; if the task has returned, what was to end it did not."""
+        place = self._cancelled.get(task)
+        if place is not None and self._stage.has_returned(task):
+            self.swallowers.append((self._stage.name_of(task), place))
 
     def _spend(self, time: VirtualTime) -> None:
         """What was struck has only so many steps to end, and so has what is asked then."""

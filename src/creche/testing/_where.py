@@ -13,9 +13,10 @@ import os
 import sysconfig
 import traceback
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from creche._stacks import shorten
 from creche._tracebacks import OWN
@@ -25,7 +26,10 @@ _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}"
 _BACKENDS = os.path.join(OWN, "_backends") + os.sep  # noqa: PTH118 - the beginning of names
 _KIT = str(Path(__file__).parent) + os.sep
 _AROUND = ("TaskHandle._run_coro", "TaskGroup._run_wrapped_task")  # of anyio's, newer and older
-_LOOPS = tuple(f"{os.sep}{name}{os.sep}" for name in ("trio", "anyio", "outcome", "asyncio"))
+_LOOPS = tuple(
+    os.path.dirname(cast("Any", find_spec(name)).origin) + os.sep  # noqa: PTH120 - the beginning of names
+    for name in ("trio", "anyio", "outcome", "asyncio")
+)
 
 
 class Place(NamedTuple):
@@ -79,7 +83,7 @@ def _rank(file: str) -> int:
     """How well an author knows a file: 2 for one of theirs, 1 for a library's, 0 for the loop's."""
     if is_own(file):
         return 2
-    return 0 if any(part in file for part in _LOOPS) else 1
+    return 0 if file.startswith(_LOOPS) else 1
 
 
 def _pick(coro: Any) -> tuple[list[FrameType], int]:  # noqa: ANN401 - the same
@@ -116,10 +120,16 @@ def _standing(coro: Any) -> Iterator[Place]:  # noqa: ANN401 - the same
             yield Place(code.co_filename, frames[at].f_lineno, code.co_qualname)
 
 
+def is_authors(coro: Any) -> bool:  # noqa: ANN401 - the same
+    """Whether it is a function of the author's own that runs there, whatever that calls."""
+    frames, _ = _pick(coro)
+    return bool(frames) and is_own(frames[0].f_code.co_filename)
+
+
 def never_fails(coro: Any) -> bool:  # noqa: ANN401 - the same
     """Whether it is parked by creche itself, where nothing but a cancellation or Ctrl-C can come."""
     files = [frame.f_code.co_filename for frame in awaiting(coro)]
-    parked = next((file for file in files[::-1] if not any(part in file for part in _LOOPS)), "")
+    parked = next((file for file in files[::-1] if not file.startswith(_LOOPS)), "")
     return parked.startswith(_BACKENDS)
 
 
@@ -140,12 +150,18 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
-def chain(error: BaseException) -> Iterator[BaseException]:
+def _chain(error: BaseException) -> Iterator[BaseException]:
     """The error, and what it was raised from or while handling."""
     one: BaseException | None = error
     while one is not None:
         yield one
         one = one.__cause__ or one.__context__
+
+
+def comes_of(error: BaseException, cause: BaseException) -> bool:
+    """Whether it is that one, or came of it; a group comes out in other groups, too, and in parts."""
+    known = {id(one) for one in (cause, *leaves(cause))}
+    return any(id(part) in known for one in _chain(error) for part in (one, *leaves(one)))
 
 
 def told(error: BaseException) -> str:
