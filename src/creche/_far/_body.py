@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from ._groups import leaves, split
-from ._loops import run_async
+from ._loops import await_given, run_async
 from ._pickling import PLAIN, Part, dump, dump_plain, load
 from ._raised import UnpicklableError, describe, name_of, shown, traceback_of
 from ._stop import Cut, Stop, enter
@@ -134,7 +134,10 @@ def _call(stop: Stop | None, call: list[Any]) -> Any:  # noqa: ANN401 - whatever
     context.run(enter, stop, name)
     if is_async:
         return context.run(run_async, loop, stop, fn, args)
-    return context.run(fn, *args)
+    result = context.run(fn, *args)
+    if type(result) in PLAIN or loop is None:
+        return result
+    return context.run(await_given, loop, stop, result)
 
 
 def _is_cancel(exc: BaseException, stop: Stop | None) -> bool:
