@@ -60,7 +60,8 @@ def pack(
     if at is not None:
         key = work.key
         # What is not plain need not be found over there, nor be small.
-        name = key if type(key) in PLAIN else _text_of(key), at[0], work.attempt, at[1], work.flow
+        text = key if type(key) in PLAIN else _text_of(key)
+        name = text, _plain(at[0]), work.attempt, at[1], _plain(work.flow)
     try:
         lasting = _lasting(fn)
         if lasting is not None and not values and are_plain(args):
@@ -79,9 +80,14 @@ def pack(
 def _text_of(key: object) -> str:
     """What a key looks like, in full: two that differ are to be told apart over there."""
     try:
-        return repr(key)
+        return _plain(repr(key))
     except Exception:  # noqa: BLE001 - code of the user's; nothing is lost for that
         return spell(key)
+
+
+def _plain(text: str) -> str:
+    """The same without the class that a user may have made of it, a StrEnum say."""
+    return text if type(text) is str else str.__str__(text)
 
 
 def _values(work: Work, variables: Iterable[Named]) -> tuple[tuple[tuple[str, str], Any], ...]:
