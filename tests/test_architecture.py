@@ -33,7 +33,7 @@ FLOORS: list[set[str]] = [
         "_rates",
         "_statistics",
     },  # words, and no state
-    {"_current", "_events", "_place", "_stacks"},
+    {"_current", "_events", "_far", "_far._groups", "_place", "_stacks"},
     {"logging", "notebook"},
     {"_checks", "_home", "_backends._kept"},
     {"_retry"},
@@ -49,7 +49,6 @@ FLOORS: list[set[str]] = [
         "_growth",
         "_parking",
         "_places",
-        "_far",
         "_far._pickling",
         "_far._stop",
     },  # records and pure functions

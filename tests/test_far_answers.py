@@ -239,7 +239,7 @@ def test_no_memory() -> None:
     """An exception as any other: for the arguments, in the call, for the result."""
     for fn, args in [(throw, (MemoryError(),)), (Throws, (MemoryError(),))]:
         assert isinstance(outcome(fn, *args).error, MemoryError)
-    parcel = [cloudpickle.dumps((print, (_Loads(),), None, (), None))]
+    parcel = [cloudpickle.dumps((print, (_Loads(),), None, (), None, False))]
     assert isinstance(unpack("key", carry(parcel)).error, MemoryError)  # type: ignore  # it is an Error
     with pytest.raises(MemoryError):
         _raised.describe(_Heavy())
@@ -279,7 +279,7 @@ def test_async_calls_that_are_to_stop(loop: str, late: bool) -> None:
             stop.set()
         await (trio if loop == "trio" else asyncio).sleep(30)
 
-    call = [fn, (), loop, contextvars.copy_context(), None]
+    call = [fn, (), loop, contextvars.copy_context(), None, True]
     with pytest.raises(BaseException) as caught:
         _body._call(stop, call)
     assert _body._is_cancel(caught.value, stop)

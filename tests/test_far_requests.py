@@ -251,6 +251,25 @@ def test_a_key_that_cannot_be_spelled() -> None:
     assert "whose repr failed" in str(load(sent)[4][0])
 
 
+def test_texts_of_a_class_of_the_users() -> None:
+    """They need not be found over there either: the names of a flow and of a runner, what a key says."""
+
+    class Text(str):
+        __slots__ = ()
+
+        def __str__(self) -> str:
+            raise ValueError("mine")
+
+    class Said:
+        def __repr__(self) -> str:
+            return Text("said")
+
+    piece = work(abs, -3)._replace(key=Said(), flow=Text("a flow"))
+    name = load(pack(piece, "trio", at=(Text("a runner"), "process")))[4]
+    assert name == ("said", "a runner", 1, "process", "a flow")
+    assert {type(one) for one in name} == {str, int}
+
+
 def test_a_long_key() -> None:
     """Is spelled in full: two that begin and end alike are told apart over there."""
     key = ("x" * 300, 1, "x" * 300)

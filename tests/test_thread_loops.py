@@ -249,6 +249,25 @@ async def test_asyncios_own_cancel_of_a_sequential_submit(anyio_backend_name: st
         assert (await runner.submit("b", give, 1, place="thread")).result() == 1
 
 
+async def test_a_task_that_is_cancelled_as_it_ends(anyio_backend_name: str) -> None:
+    """What the call gives counts, though asyncio says of the task only that it was cancelled."""
+    if anyio_backend_name == "trio":
+        pytest.skip("asyncio's own")
+
+    async def end(error: Exception | None) -> int:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        if error is not None:
+            raise error
+        return 5
+
+    async with ThreadTaskRunner().start() as runner:
+        assert await runner.submit_nowait("returns", end, None) == 5
+        with pytest.raises(LookupError):
+            await runner.submit_nowait("fails", end, LookupError())
+
+
 async def test_a_helper_thread_of_a_cancelled_call() -> None:
     """Code in a thread that an async call has started learns of the cancellation, too."""
 

@@ -27,12 +27,13 @@ The cancellation part of 1 to 3 travels on if an enclosing scope is cancelled, a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, final
 
+from ._far._groups import leaves as leaves
+from ._far._groups import split as split
 from ._states import Origin, State
 
 
@@ -77,54 +78,6 @@ def classify(
     if any(not isinstance(leaf, Exception) for leaf in leaves(rest)):
         return Verdict(State.CRASHED, rest, None, onward)
     return Verdict(State.FAILED, rest, None, onward)
-
-
-def split(
-    exc: BaseException,
-    kind: type[BaseException],
-) -> tuple[BaseException | None, BaseException | None]:
-    """Divide an exception into the part that is of a kind, and the rest; `None` for a part not there.
-
-    Args:
-        exc: an exception, or a group of them, nested as deep as you like.
-        kind: what to look for.
-
-    Returns:
-        the part of that kind, and what is left. An exception that is all one or all the other is
-        handed back itself, since `BaseExceptionGroup.split` would copy it, and lose a user's class.
-    """
-    of_kind = [isinstance(leaf, kind) for leaf in leaves(exc)]
-    if all(of_kind):
-        return exc, None
-    if not any(of_kind):
-        return None, exc
-    assert isinstance(exc, BaseExceptionGroup)
-    try:
-        return exc.split(kind)
-    except Exception:  # noqa: BLE001 - a user's own group that cannot `derive` another of its class
-        parts = [[leaf for leaf in leaves(exc) if isinstance(leaf, kind) is of] for of in (True, False)]
-        one, other = (
-            BaseExceptionGroup(exc.message, part).with_traceback(exc.__traceback__) for part in parts
-        )
-        return one, other
-
-
-def leaves(exc: BaseException) -> Iterator[BaseException]:
-    """Every exception in an exception that may be a group, in order.
-
-    Args:
-        exc: an exception, or a group of them.
-
-    Yields:
-        each one that is no group itself.
-    """
-    stack = [exc]
-    while stack:
-        one = stack.pop()
-        if isinstance(one, BaseExceptionGroup):
-            stack += reversed(one.exceptions)
-        else:
-            yield one
 
 
 def fatal_part(exc: BaseException) -> BaseException:

@@ -98,7 +98,8 @@ class KeyedTaskRunner(SteerableTaskRunner):
         """Check a call in under a key, without waiting; it runs when there is a place for it.
 
         An async callable runs on the loop, a plain one in a worker thread; an awaitable that a plain
-        one returns is awaited on the loop. The call sees a copy of the present context variables.
+        one returns is awaited on the loop, or in the process where the one has run. The call sees a
+        copy of the present context variables.
 
         Args:
             key: the name of the call, unique in this run; `None` asks for a fresh one.

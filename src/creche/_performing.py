@@ -32,8 +32,9 @@ from ._places import Places
 from ._retrying import Retrier
 from ._slot import Slot
 from ._spelling import spell
-from ._states import State
+from ._states import Origin, State
 
+_STRAY = "a cancellation came out of it that nobody here made"
 _NOT_RETURNED = object()
 _CANCELLED = State.CANCELLED
 
@@ -328,13 +329,30 @@ class Performer:
         if verdict.state is State.CANCELLED:
             assert verdict.origin is not None
             if verdict.origin == "foreign":
-                board.cancel(slot, "foreign", "a cancellation came out of it that nobody here made")
+                board.cancel(slot, "foreign", _STRAY)
             else:
                 board.cancel(slot, *(self._halting.halted or ("outer", SCOPE_CANCELLED)))
             return None if is_stop else verdict.onward
         assert verdict.error is not None
         self.settle_failed(slot, call, verdict.state, verdict.error)
         return verdict.onward
+
+    def settle_cancelled(
+        self, slot: Slot[Any], request: tuple[Origin, str] | None, *, is_cut: bool
+    ) -> None:
+        """Settle a call without a task, out of which nothing but a cancellation has come.
+
+        Args:
+            slot: a running slot.
+            request: from where and why it was cancelled, if it was.
+            is_cut: whether a scope around the run is cancelled.
+        """
+        if request is not None:
+            self._board.cancel(slot, *request)
+        elif is_cut:
+            self._board.cancel(slot, "outer", SCOPE_CANCELLED)
+        else:
+            self._board.cancel(slot, "foreign", _STRAY)
 
     def settle_failed(
         self,

@@ -129,6 +129,8 @@ class OpenPlace(Protocol):
         Raises:
             CallCrashed: the place could not carry it through, this once: a worker died, something could
                 not be sent. The call is CRASHED with it, and nothing else is touched.
+            StopCall: nothing but a cancellation came out of the user's code, and nobody here had asked
+                for it. The call is CANCELLED, `foreign`.
             Exception: the same, and what is raised is what the call is CRASHED with.
         """
         ...

@@ -21,6 +21,7 @@ from ._backend import Backend, Nursery
 from ._board import Board
 from ._call import Call
 from ._carrier import Carrier, Lender
+from ._errors import StopCall
 from ._guests import Guests
 from ._halting import Halting
 from ._inputs import work_of
@@ -210,7 +211,14 @@ class SentCalls:
         self._performer.settle_failed(one.slot, one.call, state, error, is_lost=is_lost)
 
     def _crash(self, one: SentCall, error: BaseException) -> None:
-        """Its place has lost it, which costs nobody else; or Ctrl-C was pressed here."""
+        """Its place has lost it, which costs nobody else; or Ctrl-C was pressed here.
+
+        Or a cancellation came out of it, perhaps while it was being cancelled from here.
+        """
+        if isinstance(error, StopCall):
+            is_cut = self._backend.is_cut_from(self._nursery)
+            self._performer.settle_cancelled(one.slot, one.carrier.request, is_cut=is_cut)
+            return
         is_lost = isinstance(error, Exception)
         if is_lost:
             # It leads to whoever has submitted the call just now, or reads what came, and has its slot.

@@ -30,7 +30,6 @@ from ._capture import classify
 from ._carrier import Carrier, Lender
 from ._errors import StopCall
 from ._guests import Guests
-from ._halting import SCOPE_CANCELLED
 from ._performing import Performer
 from ._places import Places
 from ._slot import Slot
@@ -251,13 +250,9 @@ class ThreadCalls:
             if verdict.state is not State.CANCELLED:
                 assert verdict.error is not None
                 self._performer.settle_failed(job.slot, job.call, verdict.state, verdict.error)
-            elif request is not None:
-                self._board.cancel(job.slot, *request)
-            elif self._backend.is_cut_from(self._nursery):
-                self._board.cancel(job.slot, "outer", SCOPE_CANCELLED)
             else:
-                why = "a cancellation came out of it that nobody here made"
-                self._board.cancel(job.slot, "foreign", why)
+                is_cut = self._backend.is_cut_from(self._nursery)
+                self._performer.settle_cancelled(job.slot, request, is_cut=is_cut)
         finally:
             del self, job, error
 

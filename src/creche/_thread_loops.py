@@ -146,9 +146,11 @@ class _Trip:
 
         try:
             context.run(self._backend.run, main)
-        except BaseException as exc:  # noqa: BLE001 - kept for whoever waits for it  # pragma: no cover - see below
+        except BaseException as exc:  # noqa: BLE001 - kept for whoever waits for it
             # Not of the call, which is caught below: asyncio lets what ends a program out of any task.
-            self.came = Error(exc)
+            # Where it says that the task was cancelled, what the call gave in it stands.
+            if split(exc, self._backend.cancelled)[1] is not None:  # pragma: no cover - see above
+                self.came = Error(exc)
         finally:
             del self, context  # an exception leads back to this frame
 

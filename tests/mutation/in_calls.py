@@ -54,7 +54,7 @@ FAULTS = [
     ),
     Fault(
         name="mixed-group-is-kept-whole",
-        file="_capture",
+        file="_far/_groups",
         where="split",
         old="return exc.split(kind)",
         new="return None, exc",
@@ -63,7 +63,7 @@ FAULTS = [
     ),
     Fault(
         name="group-is-judged-by-its-first",
-        file="_capture",
+        file="_far/_groups",
         where="leaves",
         old="stack += reversed(one.exceptions)",
         new="stack.append(one.exceptions[0])",
@@ -72,7 +72,7 @@ FAULTS = [
     ),
     Fault(
         name="own-error-copied-by-split",
-        file="_capture",
+        file="_far/_groups",
         where="split",
         old="""
         if not any(of_kind):

@@ -136,6 +136,34 @@ FAULTS = [
         breaks="no call is sent ahead to a worker whose calls are long",
         tests=("process_place_batches",),
     ),
+    # What comes out of a call ---------------------------------------------------------------------
+    Fault(
+        name="stray-elsewhere-is-a-crash",
+        file="_far/_body",
+        where="_without_cancellation",
+        old="split(exc, cancelled)[1]",
+        new="exc",
+        breaks="a cancellation that nobody made ends a call elsewhere as it does on the loop",
+        tests=("far_strays::test_what_is_answered",),
+    ),
+    Fault(
+        name="stray-elsewhere-beats-our-cancel",
+        file="_performing",
+        where="Performer.settle_cancelled",
+        old="request is not None",
+        new="request is not None and is_cut",
+        breaks="a call without a task that was cancelled says where that came from",
+        tests=("far_strays::test_without_a_task",),
+    ),
+    Fault(
+        name="awaitable-elsewhere-is-a-result",
+        file="_far/_body",
+        where="_call",
+        old="context.run(await_given, loop, stop, result)",
+        new="result",
+        breaks="an awaitable that a plain call gives is awaited also elsewhere",
+        tests=("far_awaitables::test_what_is_answered",),
+    ),
     # Dask -----------------------------------------------------------------------------------------
     Fault(
         name="dask-call-lands-twice",

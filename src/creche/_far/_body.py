@@ -13,33 +13,41 @@ from __future__ import annotations
 
 import importlib
 import pickle
+import sys
 from collections.abc import Sequence
 from contextvars import ContextVar, copy_context
 from types import TracebackType
 from typing import Any
 
-from ._loops import run_async
+from ._groups import leaves, split
+from ._loops import await_given, run_async
 from ._pickling import PLAIN, Part, dump, dump_plain, load
 from ._raised import UnpicklableError, describe, name_of, shown, traceback_of
 from ._stop import Cut, Stop, enter
 
 # What the first item of an answer says. The rest: the value; the record of the exception and the text
-# of its traceback; or a sentence and such a text.
-VALUE, RAISED, EXIT, SERIALIZE, DESERIALIZE, CANCELLED = (
+# of its traceback; or a sentence and such a text; nothing, if a cancellation came out that nobody made.
+VALUE, RAISED, EXIT, SERIALIZE, DESERIALIZE, CANCELLED, STRAY = (
     "value",
     "raised",
     "exit",
     "serialize",
     "deserialize",
     "cancelled",
+    "stray",
 )
 
+_STOP = "creche.StopCall"
+
 _CANCELS = {
-    "creche.StopCall",
+    _STOP,
     "creche.CallCancelled",
     "trio.Cancelled",
     "asyncio.exceptions.CancelledError",
 }
+
+# By loop: the name of its own exception for cancellation.
+_CANCELLED_ON = {"trio": "Cancelled", "asyncio": "CancelledError"}
 
 # Functions that do not depend on when they were pickled are sent as bytes of their own, and loaded once.
 _FUNCTIONS: dict[bytes, Any] = {}
@@ -72,16 +80,35 @@ def carry(
     except BaseException as exc:  # noqa: BLE001 - of whatever kind, it becomes an answer
         return _answer(DESERIALIZE, _not_loaded(exc), traceback_of(exc, _inner(exc)))
     del parts
+    loop = call[2]
     try:
         result = _call(stop, call)
     except BaseException as exc:  # noqa: BLE001 - of whatever kind, it becomes an answer
-        if _is_cancel(exc, stop):
-            return _answer(CANCELLED, shown(exc), "")
-        if isinstance(exc, Exception):
-            return _raised(exc)
-        detail = f"{shown(exc)} came out of the call; an Exception would have been its failure"
-        return [dump_plain((EXIT, detail, traceback_of(exc, _inner(exc)), _code_of(exc)))]
+        return _ended(exc, stop, loop)
     return _returned(result if wants_value else None, in_band=in_band)
+
+
+def _ended(exc: BaseException, stop: Stop | None, loop: str | None) -> list[Part]:
+    """What becomes of a call that has raised, by the capture rule; see `creche._capture`."""
+    rest = None if _is_cancel(exc, stop) else _without_cancellation(exc, loop)
+    if rest is None:
+        is_to_stop = stop is not None and stop.is_set
+        return _answer(CANCELLED, shown(exc), "") if is_to_stop else [dump_plain((STRAY,))]
+    if all(isinstance(leaf, Exception) for leaf in leaves(rest)):
+        return _raised(rest)
+    detail = f"{shown(rest)} came out of the call; an Exception would have been its failure"
+    return [dump_plain((EXIT, detail, traceback_of(rest, _inner(rest)), _code_of(rest)))]
+
+
+def _without_cancellation(exc: BaseException, loop: str | None) -> BaseException | None:
+    """What is left of what a call has raised; all of it, if it is none that a loop could cancel."""
+    if loop is None:
+        return exc
+    if name_of(type(exc)) == _STOP:
+        return None
+    # Where nobody has imported the loop nobody has raised its exception.
+    cancelled = getattr(sys.modules.get(loop), _CANCELLED_ON[loop], ())
+    return split(exc, cancelled)[1]
 
 
 def _code_of(exc: BaseException) -> int | None:
@@ -94,20 +121,23 @@ def _code_of(exc: BaseException) -> int | None:
 
 
 def _loaded(parts: Sequence[Part]) -> list[Any]:
-    fn, args, loop, values, name = load(parts)
+    fn, args, loop, values, name, is_async = load(parts)
     context = copy_context()
     for (module, variable), value in values:
         context.run(_variable(module, variable).set, value)
-    return [_function(fn) if type(fn) is bytes else fn, args, loop, context, name]
+    return [_function(fn) if type(fn) is bytes else fn, args, loop, context, name, is_async]
 
 
 def _call(stop: Stop | None, call: list[Any]) -> Any:  # noqa: ANN401 - whatever it gives
-    fn, args, loop, context, name = call
+    fn, args, loop, context, name, is_async = call
     call.clear()  # nothing of ours holds what the call has let go
     context.run(enter, stop, name)
-    if loop is None:
-        return context.run(fn, *args)
-    return context.run(run_async, loop, stop, fn, args)
+    if is_async:
+        return context.run(run_async, loop, stop, fn, args)
+    result = context.run(fn, *args)
+    if type(result) in PLAIN or loop is None:
+        return result
+    return context.run(await_given, loop, stop, result)
 
 
 def _is_cancel(exc: BaseException, stop: Stop | None) -> bool:

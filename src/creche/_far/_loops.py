@@ -1,10 +1,12 @@
 """An async call on a far side: a loop is opened for it, of the kind that the host runs.
 
-What it is for: the loop is imported when the first async call comes, and not before.
+What it is for: so it is for a plain call that gives an awaitable. The loop is imported when the first of
+them comes, and not before.
 
 What it does not know: transports, and how a call is packed.
 
-Invariant: a call that is asked to stop is cancelled as its loop cancels, once.
+Invariant: a call that is asked to stop is cancelled as its loop cancels, once. What it returns counts,
+also when it is being cancelled.
 """
 
 from __future__ import annotations
@@ -32,6 +34,27 @@ def run_async(loop: str, stop: Stop | None, fn: Callable[..., Any], args: tuple[
     return _in_trio(stop, fn, args) if loop == "trio" else _in_asyncio(stop, fn, args)
 
 
+def await_given(loop: str, stop: Stop | None, given: Any) -> Any:  # noqa: ANN401 - whatever it gives
+    """Open a loop for what a plain call has given, if that is to be awaited.
+
+    Args:
+        loop: as for `run_async`.
+        stop: the same.
+        given: an awaitable, or anything else.
+
+    Returns:
+        what came of it; the same thing, if it is no awaitable.
+    """
+    # What gets here is pickled by a library that imports this, too.
+    if not importlib.import_module("inspect").isawaitable(given):
+        return given
+    return run_async(loop, stop, _itself, (given,))
+
+
+async def _itself(awaitable: Any) -> Any:  # noqa: ANN401 - whatever it gives
+    return await awaitable
+
+
 def _in_trio(stop: Stop, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:  # noqa: ANN401 - whatever the call gives
     trio = importlib.import_module("trio")
 
@@ -50,14 +73,21 @@ def _in_trio(stop: Stop, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any: 
 
 def _in_asyncio(stop: Stop, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:  # noqa: ANN401 - whatever the call gives
     asyncio = importlib.import_module("asyncio")
+    came: list[Any] = []
 
-    async def main() -> Any:  # noqa: ANN401 - whatever the call gives
+    async def main() -> None:
         loop = asyncio.get_running_loop()
         task = asyncio.current_task()
         stop.when_set(lambda: loop.call_soon_threadsafe(task.cancel))
         try:
-            return await fn(*args)
+            came.append(await fn(*args))
         finally:
             stop.when_set(None)
 
-    return asyncio.run(main())
+    try:
+        asyncio.run(main())
+    except asyncio.CancelledError:
+        # Of a task that is cancelled and returns, asyncio says the first only.
+        if not came:
+            raise
+    return came[0]

@@ -5,7 +5,8 @@ What it is for: whatever carries out calls elsewhere opens their answers here.
 What it does not know: transports, and where the call was carried out.
 
 Invariant: what the user's code returned or raised is an outcome; everything else is raised, as
-`CallCrashed`. An exception keeps its notes, cause and context, and shows its traceback over there.
+`CallCrashed`, or as `StopCall` for a stray cancellation. An exception keeps its notes, cause and
+context, and shows its traceback over there.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import Any, TypeVar
 
 from outcome import Error, Value
 
-from creche._errors import CallCrashed, RemoteError, RemoteTraceback
-from creche._far._body import RAISED, VALUE
+from creche._errors import CallCrashed, RemoteError, RemoteTraceback, StopCall
+from creche._far._body import RAISED, STRAY, VALUE
 from creche._far._pickling import Part, load
 from creche._far._raised import Raised, shown, traceback_of
 
@@ -38,6 +39,7 @@ def unpack(key: Hashable, parts: Sequence[Part]) -> Value[Any] | Error:
 
     Raises:
         CallCrashed: it did neither, or its result cannot be loaded here.
+        StopCall: a cancellation came out of it that nobody had asked for.
     """
     is_value, came = open_answer(key, parts)
     return Value(came) if is_value else Error(came)
@@ -52,6 +54,7 @@ def open_answer(key: Hashable, parts: Sequence[Part]) -> tuple[bool, Any]:
 
     Raises:
         CallCrashed: see `unpack`.
+        StopCall: the same.
     """
     try:
         answer = load(parts)
@@ -68,6 +71,8 @@ def open_answer(key: Hashable, parts: Sequence[Part]) -> tuple[bool, Any]:
         if kind == RAISED:
             _, record, text = answer
             return False, _rebuild(record, text)
+        if kind == STRAY:
+            raise StopCall
         _, detail, text, *code = answer
         crash = CallCrashed(key, kind, detail, *code)
         if text:

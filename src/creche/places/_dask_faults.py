@@ -13,13 +13,13 @@ import enum
 from concurrent.futures import CancelledError
 from typing import Any, final
 
-from creche._errors import CallCrashed
+from creche._errors import CallCrashed, StopCall
 from creche._far._pickling import Part
 
 from . import _dask_worker as far
 from ._answers import CANCELLED_THERE, unpack
 from ._dask_cluster import Connection
-from ._dask_flight import STOPPED, UNFED, Flight, Landed, Stopped, Unfed
+from ._dask_flight import STOPPED, STRAYED, UNFED, Flight, Landed, Stopped, Unfed
 
 _SECONDS = 0.5
 
@@ -94,6 +94,8 @@ def _judge(
 def _opened(flight: Flight, blob: Part) -> Landed:
     try:
         return unpack(flight.key, [blob])
+    except StopCall:
+        return STRAYED
     except CallCrashed as exc:
         return STOPPED if exc.kind == CANCELLED_THERE else exc
 

@@ -47,7 +47,15 @@ class Unfed:
 
 UNFED = Unfed()
 
-Landed = Value[Any] | Error | Exception | Stopped | Unfed
+
+@final
+class Strayed:
+    """What has landed instead of an outcome: a cancellation came out of the call that nobody made."""
+
+
+STRAYED = Strayed()
+
+Landed = Value[Any] | Error | Exception | Stopped | Unfed | Strayed
 
 
 @final

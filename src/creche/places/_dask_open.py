@@ -19,12 +19,22 @@ from typing import Any, final
 from outcome import Error, Value
 
 from creche._backend import Backend
-from creche._errors import CallCrashed
+from creche._errors import CallCrashed, StopCall
 from creche._place import Host, Keepsake, Work
 
 from . import _dask_worker as far
 from ._dask_cluster import Connection
-from ._dask_flight import STOPPED, UNFED, Flight, Stopped, Unfed, check_options, errand, next_mark
+from ._dask_flight import (
+    STOPPED,
+    UNFED,
+    Flight,
+    Stopped,
+    Strayed,
+    Unfed,
+    check_options,
+    errand,
+    next_mark,
+)
 from ._dask_stopping import Stopping
 from ._dask_traffic import Traffic
 from ._requests import pack
@@ -85,6 +95,7 @@ class OpenDask:
 
         Raises:
             CallCrashed: it could not be carried through.
+            StopCall: a cancellation came out of it that nobody made.
             TypeError: a place option is of the wrong type.
             ValueError: there is no such place option.
         """
@@ -180,6 +191,8 @@ def _read(flight: Flight) -> Value[Any] | Error:
     landed = flight.landed
     if isinstance(landed, (Value, Error)):
         return landed
+    if isinstance(landed, Strayed):
+        raise StopCall
     if isinstance(landed, (Stopped, Unfed)) or landed is None:  # somebody else has told it to stop
         raise CallCrashed(
             flight.key, "stopped", "it was stopped on the cluster, and nobody here asked for it"

@@ -84,7 +84,7 @@ class Opening:
         fn = _nothing if initializer is None else initializer
         work = Work("initializer", fn, (), is_async=False, context=copy_context())
         try:
-            return pack(work, self._host.loop, in_band=True)[0]
+            return pack(work, None, in_band=True)[0]
         except CallCrashed as crash:
             msg = f"initializer cannot be sent to a worker process: {crash.detail}"
             raise TypeError(msg) from crash.__cause__

@@ -33,7 +33,7 @@ _LASTING: dict[ref[FunctionType], tuple[object, object, Part | None]] = {}
 
 def pack(
     work: Work,
-    loop: str,
+    loop: str | None,
     variables: Sequence[Named] = (),
     *,
     at: tuple[str, str] | None = None,
@@ -43,7 +43,7 @@ def pack(
 
     Args:
         work: what to do.
-        loop: `"trio"` or `"asyncio"`, for an async callable.
+        loop: `"trio"` or `"asyncio"`, as the run has it; `None` for what no loop has to do with.
         variables: the context variables whose values travel with it.
         at: the names of the runner and of the place, if it is a call, and may ask which.
         in_band: give a single part.
@@ -56,17 +56,18 @@ def pack(
     """
     fn, args = work.fn, work.args
     values = _values(work, variables) if variables else ()
-    kind = loop if work.is_async else None
     name: Name | None = None
     if at is not None:
         key = work.key
         # What is not plain need not be found over there, nor be small.
-        name = key if type(key) in PLAIN else _text_of(key), at[0], work.attempt, at[1], work.flow
+        text = key if type(key) in PLAIN else _text_of(key)
+        name = text, _plain(at[0]), work.attempt, at[1], _plain(work.flow)
     try:
         lasting = _lasting(fn)
         if lasting is not None and not values and are_plain(args):
-            return [dump_plain((lasting, args, kind, values, name))]
-        return dump((fn if lasting is None else lasting, args, kind, values, name), in_band=in_band)
+            return [dump_plain((lasting, args, loop, values, name, work.is_async))]
+        parcel = (fn if lasting is None else lasting, args, loop, values, name, work.is_async)
+        return dump(parcel, in_band=in_band)
     except KeyboardInterrupt:  # not the call's
         raise
     except BaseException as exc:  # noqa: BLE001 - of whatever kind, it is the call's
@@ -79,9 +80,14 @@ def pack(
 def _text_of(key: object) -> str:
     """What a key looks like, in full: two that differ are to be told apart over there."""
     try:
-        return repr(key)
+        return _plain(repr(key))
     except Exception:  # noqa: BLE001 - code of the user's; nothing is lost for that
         return spell(key)
+
+
+def _plain(text: str) -> str:
+    """The same without the class that a user may have made of it, a StrEnum say."""
+    return text if type(text) is str else str.__str__(text)
 
 
 def _values(work: Work, variables: Iterable[Named]) -> tuple[tuple[tuple[str, str], Any], ...]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import Any, final
 
-from creche._errors import CallCrashed
+from creche._errors import CallCrashed, StopCall
 from creche._far._frames import wrap
 from creche._far._pickling import Part
 from creche._parking import ParkingForOne
@@ -107,6 +107,10 @@ class Ticket(ParkingForOne):
         answer, self.answer = self.answer, []
         try:
             return open_answer(self.key, answer)
+        except StopCall:
+            if self.is_to_stop:
+                return None
+            raise
         except CallCrashed as crash:
             if self.is_to_stop and crash.kind == CANCELLED_THERE:
                 return None
