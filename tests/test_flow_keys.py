@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from creche import KeyTaken, flow, task
-from flowing import IN_BOTH_WAYS, ON_BOTH
+from flowing import IN_BOTH_WAYS, ON_BOTH, run
 
 
 @task
@@ -105,3 +105,24 @@ def test_a_key_in_a_task_that_is_taken() -> None:
         work.submit().result()
 
     main()
+
+
+@ON_BOTH
+def test_a_number_that_is_taken(backend: Any) -> None:
+    """By a call that was numbered: the two are of one name, and only one of them has a `key=`."""
+    by_number = load.with_options(key=int)
+
+    @flow
+    async def main() -> None:
+        load.submit("x")
+        by_number.submit("1")
+        with pytest.raises(
+            KeyTaken,
+            match=r"'load\[0\]' is taken .*the number of another call of task 'load', which was "
+            r"submitted without key=; give one of the two another name=",
+        ):
+            by_number.submit("0")
+        assert load.submit("y").key == "load[2]", "numbers leave out what is taken"
+        assert by_number.with_options(name="other").submit("0").key == "other[0]"
+
+    run(backend, main)

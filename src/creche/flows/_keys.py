@@ -78,14 +78,18 @@ class Keys:
                     if key not in self._parts:
                         return key
             key = f"{title}[{part}]"
-            if key in self._parts or (part.isdecimal() and int(part) < self._numbers[title]):
-                there = self._slots.get(key)
-                state = "no longer kept" if there is None else there.state.name
-                cure = (
+            if key in self._parts:
+                raise self._taken(
+                    key,
                     f"another call of task {name!r} has it; have its key= tell the two apart, or leave "
-                    f"key= out to number them"
+                    f"key= out to number them",
                 )
-                raise KeyTaken(key, state, cure=cure)
+            if part.isdecimal() and int(part) < self._numbers[title]:
+                raise self._taken(
+                    key,
+                    f"it is the number of another call of task {name!r}, which was submitted without "
+                    f"key=; give one of the two another name=, or both a key=, or neither",
+                )
             self._parts.add(key)
             return key
 
@@ -96,3 +100,7 @@ class Keys:
     def _before(self) -> str:
         task = IN_TASK.get()
         return f"{task}/" if task else self._prefix
+
+    def _taken(self, key: str, cure: str) -> KeyTaken:
+        there = self._slots.get(key)
+        return KeyTaken(key, "no longer kept" if there is None else there.state.name, cure=cure)
