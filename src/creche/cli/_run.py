@@ -27,13 +27,14 @@ from creche.runners._processes import ProcessTaskRunner
 from creche.runners._sequential import SequentialTaskRunner
 from creche.runners._threads import ThreadTaskRunner
 
+from ._event_files import flush_out
 from ._events import check_log, open_log
 from ._last_resort import printable_log
 from ._loading import load_or_show, split_target
 from ._parameters import bind_parameters
 from ._signals import Manners
 from ._text import summary_lines
-from ._usage import UsageError
+from ._usage import ReaderGone, UsageError
 
 Kind = Literal["concurrent", "sequential", "thread", "process", "dask"]
 """The runners, as they are called on the command line."""
@@ -120,8 +121,10 @@ def run_file(
                 one.close()
         if manners.status is not None:
             status, ended = manners.status, manners.ended
-        sys.stdout.flush()
-        sys.stderr.write(printable_lines(shown))
+        lost = _flush()
+        if lost and status == COMPLETED:
+            status = FAILED
+        sys.stderr.write(lost + printable_lines(shown))
         if not quiet:
             lines = summary_lines(flow.name, summary, progress.seconds, ended)
             sys.stderr.write("\n".join(lines) + "\n")
@@ -234,6 +237,16 @@ def _say(line: str) -> None:
     with suppress(OSError, ValueError):
         sys.stderr.write(f"creche: {printable(line)}\n")
         sys.stderr.flush()
+
+
+def _flush() -> str:
+    """Have written what the flow has printed; if it cannot be, a line that says so."""
+    try:
+        with suppress(ReaderGone):
+            flush_out()
+    except UsageError as exc:
+        return f"creche: what the flow has printed is lost: {printable(str(exc))}\n"
+    return ""
 
 
 def _mute(line: str) -> None:

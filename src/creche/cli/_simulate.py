@@ -6,7 +6,6 @@ What it does not know: how that is found out, the spelling of the command line.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -46,8 +45,7 @@ def simulate_file(path: str, *, workers: Sequence[str], limits: Sequence[str], a
     except UnknownLimit as exc:
         raise UsageError(f"--limit: {path}: {exc}") from None
     if as_json:
-        json.dump(_record(found), sys.stdout, indent=2)
-        sys.stdout.write("\n")
+        write_out(json.dumps(_record(found), indent=2) + "\n")
     else:
         write_out("".join(f"{printable(line)}\n" for line in table(found)))
     return 0
