@@ -381,3 +381,15 @@ def test_importing_creche_is_light() -> None:
         "distributed",
     }
     assert not heavy & set(ast.literal_eval(said.stdout))
+
+
+def test_importing_the_command_is_light() -> None:
+    """No test kit, of trio's or others', and nothing that only some commands need."""
+    said = subprocess.run(
+        [sys.executable, "-c", "import sys, creche.cli._app; print(list(sys.modules))"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    heavy = {"pytest", "_pytest", "trio.testing", "jinja2", "dask", "distributed", "opentelemetry"}
+    assert not heavy & set(ast.literal_eval(said.stdout))

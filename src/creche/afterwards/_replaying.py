@@ -20,7 +20,6 @@ from typing import Any, NamedTuple, final
 
 import trio
 import trio.abc
-import trio.testing
 
 from creche._keyed import DEFAULT_THREADS
 from creche._limits import Limit
@@ -73,7 +72,9 @@ def replay(session: Session, workers: Workers, limits: Limits) -> Replayed:
 class _Clock(trio.abc.Clock):
     """The time of a replay, by which runners measure their rates, and how long calls have waited."""
 
-    now = 0.0
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._awaited: trio.Event | None = None
 
     def start_clock(self) -> None:
         """It does not go by itself."""
@@ -83,7 +84,22 @@ class _Clock(trio.abc.Clock):
 
     def deadline_to_sleep_time(self, deadline: float) -> float:
         """For ever, as far as trio is concerned: it is told when the time has come."""
-        return 0.0 if deadline <= self.now else math.inf
+        if deadline <= self.now:
+            return 0.0
+        awaited, self._awaited = self._awaited, None
+        if awaited is None:
+            return math.inf
+        awaited.set()
+        return 0.0
+
+    async def rest(self) -> None:
+        """Wait until all tasks wait for others, or for the time; for one task only.
+
+        Trio asks how long it may sleep when it has none to run, and no other thread is here that might
+        hand it something. What `trio.testing` has for this imports pytest, where that is installed.
+        """
+        self._awaited = trio.Event()
+        await self._awaited.wait()
 
 
 @final
@@ -162,10 +178,10 @@ class _Replay:
             for number, begins in enumerate(self._session.begins):
                 self._open += 1
                 self._nursery.start_soon(self._around, number, begins)
-            await trio.testing.wait_all_tasks_blocked()
+            await self._clock.rest()
             # One thing, and the next one when all have done what has come of it.
             while self._stuck is None and self._advance():
-                await trio.testing.wait_all_tasks_blocked()
+                await self._clock.rest()
             if self._open and self._stuck is None:
                 self._stuck = "calls would wait for each other for ever"
             if self._stuck is not None:
