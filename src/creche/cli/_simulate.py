@@ -12,6 +12,7 @@ from pathlib import Path
 from creche._printable import printable
 from creche.afterwards._simulate import NothingToReplay, Row, Simulation, UnknownLimit, simulate
 from creche.instruments._words import calls
+from creche.report._words import count
 
 from ._event_files import read_events, write_out
 from ._usage import UsageError
@@ -78,7 +79,8 @@ def table(found: Simulation) -> Iterator[str]:
     yield f"Would more workers have helped? {found.verdict}"
     for row, _ in rows:
         if row.stuck is not None and row is not found.own:
-            yield f"note: with {row.workers or 'no limit of'} workers it never ends: {row.stuck}"
+            workers = "no limit of workers" if row.workers is None else count(row.workers, "worker")
+            yield f"note: with {workers} it never ends: {row.stuck}"
     for note in found.notes:
         yield f"note: {note}"
 
