@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from creche.instruments import CallRecord, EventLog, HistoryReader, RunRecord
+from creche.instruments._event_log import is_written
 
 from ._event_files import about, check_output, console, flush_out, reading, write_out
 from ._event_rows import HEADINGS, Wanted, plain_row, row_of, shown_row
@@ -69,7 +70,7 @@ def show_events(path: Path, wanted: Wanted, *, as_json: bool, follow: bool) -> i
         path: of the file.
         wanted: which of them.
         as_json: as lines of JSON, with the seconds since the history begins.
-        follow: go on until the log is closed.
+        follow: go on until the log is closed, or nobody has the file open to write it.
 
     Returns:
         the exit status.
@@ -90,19 +91,26 @@ def _show(path: Path, wanted: Wanted, writer: _Writer, *, follow: bool) -> None:
 
     heeded: list[tuple[dict[str, Any], CallRecord | RunRecord, float]] = []
     reader = HistoryReader(path, heed)
+    size, end = -1, "its writer still writes, or was killed"
     while True:
         with reading(path):
+            # Before it is read: what a log writes before it goes is read, also its end.
+            before, size = size, path.stat().st_size
+            has_gone = follow and size == before and not is_written(path)
             reader.read()
         for one in heeded:
             writer.write(*one)
         heeded.clear()
         if not follow or reader.history.is_closed:
             break
+        if has_gone:
+            end = "its writer has gone"
+            break
         flush_out()
         time.sleep(_OFTEN)
     if not reader.history.is_closed:
         flush_out()
-        sys.stderr.write("the log was not closed: its writer still writes, or was killed\n")
+        sys.stderr.write(f"the log was not closed: {end}\n")
 
 
 class _Writer:
