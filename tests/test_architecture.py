@@ -149,6 +149,7 @@ FLOORS: list[set[str]] = [
     {"report._page"},
     {""},  # creche itself: the public names
     {"afterwards", "afterwards._places_held"},
+    {"afterwards._inside"},
     {"afterwards._causes"},
     {"afterwards._replaying"},
     {"afterwards._simulate", "afterwards._graph"},
