@@ -276,7 +276,7 @@ class FlowRun:
     def _halt(self, *, interrupted: bool, reason: str, origin: Origin | None = None) -> None:
         origin = origin or ("outer" if interrupted else "closed")
         for inner in list(self._inner):
-            inner._end(interrupted=interrupted, reason=reason)  # noqa: SLF001 - of this class
+            inner._end(interrupted=interrupted, reason=reason, at_once=True)  # noqa: SLF001 - of this class
         if not self.is_branch:
             if interrupted:
                 self.run.performer.abandon_threads()
@@ -289,9 +289,11 @@ class FlowRun:
             self.run.cancel(slot, origin, reason)
         self.when_halted()
 
-    def _end(self, *, interrupted: bool, reason: str) -> None:
+    def _end(self, *, interrupted: bool, reason: str, at_once: bool = False) -> None:
         self.ended_by = reason
-        self.post(partial(self._halt, interrupted=interrupted, reason=reason))
+        halt = partial(self._halt, interrupted=interrupted, reason=reason)
+        # At once, where that can be: before a cancellation of what is around it, which says less.
+        halt() if at_once and self.on_loop else self.post(halt)
 
     def _open_keys(self) -> list[Hashable]:
         left = list(self._mine) if self.is_branch else self.run.board.open_slots()
