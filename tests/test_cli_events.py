@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -208,6 +209,66 @@ def test_following(
     assert written[0] < 9
     assert sum(written) + len(capsys.readouterr().out.splitlines()) == 10
     assert len(written) > 2
+
+
+def test_following_a_writer_that_is_killed(
+    path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends, and says so; not while the writer lives and has nothing to write."""
+    code = (
+        "import sys; from creche.instruments import EventLog, RunnerEvent\n"
+        "log = EventLog(sys.argv[1]); log.runner_started(RunnerEvent('r', 0.0, run=1))\n"
+        "print('begun', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        looks: list[float] = []
+
+        def look_on(seconds: float) -> None:
+            if looks or "started" in capsys.readouterr().out:
+                looks.append(seconds)
+            if len(looks) == 5:
+                process.kill()
+                process.wait()
+            really(min(seconds, 0.05))
+
+        really = time.sleep
+        monkeypatch.setattr(time, "sleep", look_on)
+        assert main(["events", str(path), "--follow"]) == 0
+    assert len(looks) >= 5
+    assert capsys.readouterr().err == "the log was not closed: its writer has gone\n"
+
+
+def test_following_where_there_are_no_locks(
+    path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It cannot be told whether the writer has gone, and goes on."""
+
+    class Enough(Exception):  # noqa: N818 - it is none
+        pass
+
+    def refuse(fd: object, how: int) -> None:
+        raise OSError(errno.ENOLCK, "no locks")
+
+    looks: list[float] = []
+
+    def look_on(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 5:
+            raise Enough
+
+    path.write_bytes(path.read_bytes()[:500])
+    monkeypatch.setattr("fcntl.flock", refuse)
+    monkeypatch.setattr(time, "sleep", look_on)
+    with pytest.raises(Enough):
+        main(["events", str(path), "--follow"])
+    assert capsys.readouterr().err == ""
 
 
 def test_an_encoding_that_lacks_a_character(

@@ -88,3 +88,18 @@ def test_functions_that_have_such_arguments() -> None:
         assert task(Unknown()).submit(return_state=3).result() == {"return_state": 3}
 
     body()
+
+
+def test_arguments_of_a_result() -> None:
+    """What to ask for instead of the error."""
+
+    @flow
+    def body() -> None:
+        slot = add.submit(1)
+        with pytest.raises(TypeError, match=r"no argument 'raise_on_failure': allow_failure\(slot\)"):
+            slot.result(raise_on_failure=False)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]  # wrong on purpose
+        with pytest.raises(TypeError, match="no argument 'fetch': its timeout is all"):
+            slot.result(1, fetch=True)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]  # wrong on purpose
+        assert slot.result(timeout=5) == 1
+
+    body()

@@ -12,12 +12,13 @@ from pathlib import Path
 import anyio
 import pytest
 
-from creche import ConcurrentTaskRunner
+from creche import ConcurrentTaskRunner, flow, task
 from creche.afterwards import _graph
 from creche.afterwards._drawing import dot, mermaid
 from creche.afterwards._graph import Group, Node, fold, from_history
 from creche.afterwards._svg import svg
 from creche.cli._app import main
+from creche.instruments import EventLog, read_history
 from recording import fan_out, mapped, nested, record
 
 EVIL = '"]--> <b>&`#;%%{init}\n\\ end \x1b[31m é'
@@ -138,6 +139,33 @@ def test_events(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     record(tmp_path / "log", nested)
     text = drawn(capsys, tmp_path / "log", "--each")
     assert text.count("-.->") == 24
+
+
+def test_tasks_of_tasks(tmp_path: Path) -> None:
+    """They are alike under whichever task they are; each is named by all that it is in."""
+
+    @task
+    def load() -> None: ...
+
+    @task
+    def work() -> None:
+        for slot in (load.submit(), load.submit()):
+            slot.result()
+
+    path = tmp_path / "events.jsonl"
+    with EventLog(path) as log:
+
+        @flow(task_runner=ConcurrentTaskRunner(instruments=[log]))
+        def main() -> None:
+            for slot in (work.submit(), work.submit()):
+                slot.result()
+
+        main()
+    nodes, _ = from_history(read_history(path))
+    assert sorted(node.text for node in fold(nodes)) == [
+        "work \N{MULTIPLICATION SIGN}2",
+        "work/load \N{MULTIPLICATION SIGN}4",
+    ]
 
 
 def test_map_is_nobodys_child(tmp_path: Path) -> None:

@@ -91,14 +91,14 @@ async def test_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
     def look() -> bool:
         nonlocal said
         said += capsys.readouterr().err
-        return "it: 0 of 1 calls, 1 running" in said
+        return "it: 0 of 1 call, 1 running" in said
 
     await one_call(instrument, lambda: until_here(look))
     said += capsys.readouterr().err
     lines = said.splitlines()
-    assert lines[-1].startswith("it: 1 of 1 calls, 0 running, ")
+    assert lines[-1].startswith("it: 1 of 1 call, 0 running, ")
     assert "/s" not in lines[-1]
-    assert len([line for line in lines if "0 of 1 calls, 1 running" in line]) == 1
+    assert len([line for line in lines if "0 of 1 call, 1 running" in line]) == 1
     assert "\x1b" not in said
 
 
@@ -107,7 +107,7 @@ async def test_a_view(glass: Glass) -> None:
     """On a terminal: a view with colours, gone at the end but for a line; no mode was changed."""
     before = termios.tcgetattr(glass.fd)
     await one_call(progress(), lambda: until_here(lambda: "one 0." in glass.said))
-    until_here(lambda: "1 of 1 calls" in glass.said)
+    until_here(lambda: "1 of 1 call" in glass.said)
     assert "db 1/1" in glass.said
     assert "\x1b[36m" in glass.said
     assert "\x1b[?25l" not in glass.said  # the cursor is never hidden
@@ -131,7 +131,7 @@ async def test_a_dumb_terminal(
     """Plain lines."""
     monkeypatch.setenv(name, value)
     await one_call(progress(every=0.01), lambda: until_here(lambda: "1 running" in glass.said))
-    until_here(lambda: "1 of 1 calls" in glass.said)
+    until_here(lambda: "1 of 1 call" in glass.said)
     assert "\x1b" not in glass.said
 
 
@@ -176,7 +176,7 @@ async def test_a_terminal_that_is_stopped(glass: Glass, monkeypatch: pytest.Monk
     shower = next(thread for thread in threading.enumerate() if thread.name == "creche progress")
     on.set()
     shower.join()
-    assert "1 of 1 calls" not in glass.said
+    assert "1 of 1 call" not in glass.said
 
 
 @pytest.mark.usefixtures("real_time")
@@ -251,7 +251,7 @@ async def test_a_long_silence(
         return len(said) > 3
 
     await one_call(progress(every=0.005), lambda: until_here(look))
-    assert {line.rpartition(", ")[0] for line in said[-3:]} == {"0 of 1 calls, 1 running"}
+    assert {line.rpartition(", ")[0] for line in said[-3:]} == {"0 of 1 call, 1 running"}
 
 
 async def test_quiet(capsys: pytest.CaptureFixture[str]) -> None:

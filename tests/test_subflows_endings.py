@@ -279,3 +279,35 @@ def test_a_deadline_that_never_began() -> None:
         assert add(1, 1) == 2
 
     body()
+
+
+@pytest.mark.anyio
+async def test_why_calls_below_are_cut() -> None:
+    """The reason is the timeout, however deep they are; not that a scope around them was cancelled."""
+    slots: list[Slot[Any]] = []
+
+    @flow
+    async def lowest() -> None:
+        slots.append(forever.submit())
+        await slots[0]
+
+    @task
+    async def work() -> None:
+        await lowest()
+
+    @flow
+    async def middle() -> None:
+        await work.submit()
+
+    @flow(timeout=0.05)
+    async def top() -> None:
+        await middle()
+
+    with pytest.raises(FlowTimedOut):
+        await top()
+    (slot,) = slots
+    assert slot.key == "middle/work[0]/lowest/forever[0]"
+    assert (slot.origin, slot.reason) == (
+        "outer",
+        "flow 'top' has not ended within its timeout of 0.05 seconds",
+    )

@@ -72,6 +72,26 @@ def test_keys(key: Any, expected: str) -> None:
     assert keys_of(lambda: [named.submit(PurePosixPath("a/b.py"))]) == [expected]
 
 
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("load-{path}", "load-{'a', 'b', 'é'}"),
+        ("load-{path!r}", "load-{'a', 'b', 'é'}"),
+        ("load-{path!s}", "load-{'a', 'b', 'é'}"),
+        ("load-{path!a:.8}", "load-{'a', 'b"),
+        ("load-{path!a}", "load-{'a', 'b', '\\xe9'}"),
+        ("{depth!r:>3}-{depth[0]}", "[{'a', 'b', 'é'}]-{'a', 'b', 'é'}"),
+    ],
+)
+def test_sets_with_text_beside(key: str, expected: str) -> None:
+    """The order is the same from run to run, as where a set is all of the key."""
+    letters = set("éba")
+    named = parse.with_options(key=key)
+    assert keys_of(lambda: [named.submit(letters, depth=[letters])]) == [f"parse[{expected!r}]"]
+    of_numbers = parse.with_options(key="load-{path}")  # whose order is the same always: 8 goes first
+    assert keys_of(lambda: [of_numbers.submit({1, 8})]) == ["parse['load-{1, 8}']"]
+
+
 def test_keys_of_a_map_and_of_other_arguments() -> None:
     """Each row has its own; what comes by ``**`` is an argument, too."""
 

@@ -243,14 +243,17 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     said = capsys.readouterr()
     assert (said.out, said.err) == ("", f"{output}: 0 calls of 0 runs; open it at ui.perfetto.dev\n")
     check_trace(json.loads(output.read_text("ascii")))
-    with EventLog(events) as log:
-        log.runner_started(RunnerEvent("r", 0.0, run=1))
-        for n in range(202):
-            log.call_submitted(CallEvent(n, 0.0, State.PENDING, run=1, call=n))
-        log.runner_closed(RunnerEvent("r", 1.0, run=1))
-    assert main(["trace", str(events), "-o", str(output)]) == 0
-    assert capsys.readouterr().err.startswith("of 2 calls the waiting is not shown: more than 200")
-    check_trace(json.loads(output.read_text("ascii")))
+    for more, words in ((1, "1 call"), (2, "2 calls")):
+        with EventLog(events) as log:
+            log.runner_started(RunnerEvent("r", 0.0, run=1))
+            for n in range(200 + more):
+                log.call_submitted(CallEvent(n, 0.0, State.PENDING, run=1, call=n))
+            log.runner_closed(RunnerEvent("r", 1.0, run=1))
+        assert main(["trace", str(events), "-o", str(output)]) == 0
+        err = capsys.readouterr().err
+        assert err.startswith(f"of {words} the waiting is not shown: more than 200")
+        assert err.endswith(f"{200 + more} calls of 1 run; open it at ui.perfetto.dev\n")
+        check_trace(json.loads(output.read_text("ascii")))
 
 
 def test_bad_input_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,8 @@ def main() -> None:
     """Run the command.
 
     Raises:
-        SystemExit: always, with the exit status: 2 when the extra is not installed.
+        SystemExit: always, with the exit status: 2 when the extra is not installed, 130 when Ctrl-C
+            comes while all is being imported.
     """
     path = sys.path
     if __name__ == "__main__":
@@ -34,6 +35,9 @@ def main() -> None:
             f"creche: the command needs {package}, which is not installed: pip install 'creche[cli]'\n",
         )
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.stderr.write("creche: interrupted before it began\n")
+        sys.exit(130)
     finally:
         sys.path = path
     sys.exit(app.main(sys.argv[1:]))

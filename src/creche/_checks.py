@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Iterable
 
 from ._events import EVENT_NAMES, PREPARES
 from ._spelling import spell
@@ -83,6 +84,31 @@ def check_timeout(given: object, option: str = "timeout") -> float | None:
         raise ValueError(msg)
     # Seconds beyond what a float can hold are no limit either.
     return None if given > sys.float_info.max else float(given)
+
+
+def check_reading(timeout: object, foreign: Iterable[str]) -> float | None:
+    """Check what the result of a call is asked for with.
+
+    Args:
+        timeout: what was passed.
+        foreign: names of what else was passed; there is nothing else.
+
+    Returns:
+        the timeout in seconds; `None` for none.
+
+    Raises:
+        TypeError: it is no number; or something else was passed.
+        ValueError: it is negative or NaN.
+    """
+    for name in foreign:
+        cure = "its timeout is all that there is"
+        if name == "raise_on_failure":
+            cure = (
+                "allow_failure(slot).result() and await allow_failure(slot) give the value or the error"
+            )
+        msg = f"result of a slot has no argument {name!r}: {cure}"
+        raise TypeError(msg)
+    return check_timeout(timeout)
 
 
 def check_priority(given: object) -> float:

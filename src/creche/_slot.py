@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Hashable
-from typing import Any, Generic, TypeVar, cast, final
+from typing import Any, Generic, Never, TypeVar, cast, final
 
 from outcome import Error, Outcome, Value
 
 from ._call import Call
 from ._capture import strip_own_frames
-from ._checks import check_timeout
+from ._checks import check_reading
 from ._errors import NotSettled, cancelled
 from ._home import Carrying, Home
 from ._ki import call_openly, protected
@@ -141,14 +141,14 @@ class Slot(Generic[T_co]):
         home.credit -= 1  # `may_pass_by`, in this frame
         return Value(self._payload)
 
-    def result(self, timeout: float | None = None) -> T_co:
+    def result(self, timeout: float | None = None, **foreign: Never) -> T_co:
         """Give the value, or raise what the call raised.
 
-        In a thread without an event loop, as the body of a sync flow is, it waits for the call. In a
-        thread that runs one it never blocks: the call would never end. Not a checkpoint.
+        Where no event loop runs, as in a sync flow, it waits; where one does, never. Not a checkpoint.
 
         Args:
             timeout: how many seconds to wait at most, in a thread without a loop.
+            **foreign: there is nothing else; the error says what to write for a word of Prefect's.
 
         Returns:
             what the call returned.
@@ -157,12 +157,12 @@ class Slot(Generic[T_co]):
             NotSettled: the call has not ended, and this thread runs an event loop: ``await slot``.
             CallCancelled: the call was cancelled; a new one for each reader.
             TimeoutError: `timeout` seconds passed.
-            TypeError: `timeout` is not a number.
+            TypeError: `timeout` is not a number, or something else is given.
             ValueError: `timeout` is negative or NaN.
             RuntimeError: a call waits for itself, in its own thread.
             BaseException: whatever the call raised, the original object.
         """
-        timeout = check_timeout(timeout)
+        timeout = check_reading(timeout, foreign)
         if not self.done and not self.home.in_loop() and not self.block(timeout):
             msg = f"call {spell(self._key)} has not ended within {timeout} seconds; it goes on"
             raise TimeoutError(msg)

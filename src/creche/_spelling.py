@@ -11,6 +11,7 @@ spelled as Python spells it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from ._tracebacks import in_a_line
@@ -22,6 +23,12 @@ _HEAD, _TAIL = 200, 40
 
 _SHOWN = 10
 """How many keys a message spells out."""
+
+# What makes a key one of many: `load[3]`, `fetch-17`; and below a task or a subflow: `part[1]/load[0]`.
+# What is in quotes may be anything.
+_MANY = re.compile(
+    r"""\[(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^]'"])*\](?=/|$)|\[.*|-\d+$""", re.DOTALL
+)
 
 
 def spell(key: object) -> str:
@@ -67,3 +74,15 @@ def shorten(text: str) -> str:
     if len(text) <= LONGEST:
         return text
     return f"{text[:_HEAD]}…{text[-_TAIL:]} ({len(text):,} characters)"
+
+
+def kind_of(key: str) -> str:
+    """What the keys of many calls of a kind have in common.
+
+    Args:
+        key: one of them.
+
+    Returns:
+        `part/load` of `part[1]/load[0]`; empty if there is nothing else to it.
+    """
+    return _MANY.sub("", key)

@@ -25,7 +25,7 @@ import heapq
 import sys
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import NamedTuple, final
@@ -34,6 +34,7 @@ from creche._rates import Bucket
 from creche.instruments import Attempt, CallRecord, History, RunRecord
 from creche.instruments._words import calls
 
+from ._inside import Begun, find_inside
 from ._places_held import AT_ONCE, Span, find_places_held
 
 # Seconds: times in event files are rounded to less.
@@ -67,12 +68,14 @@ class Node:
         call: as it is in the history.
         after: what it runs after.
         attempts: the script of each try, and the seconds until the next one.
+        is_inside: whether it ran inside of its submit, which has waited for it, in a sequential run.
     """
 
     number: int
     call: CallRecord
     after: tuple[Node, ...] = ()
     attempts: list[tuple[list[Step], float]] = field(default_factory=list)
+    is_inside: bool = False
 
 
 @dataclass(eq=False, repr=False)
@@ -82,7 +85,9 @@ class Session:
     Attributes:
         runs: in the order of their starts.
         begins: for each of them, the seconds after the first one.
-        scripts: for each of them, that of what submitted its calls and is no call.
+        scripts: for each of them, that of what submitted its calls and is no call; of a sequential one
+            as if it had waited for none of them.
+        waiting: the same, but of a sequential one as it was.
         nodes: the calls.
         late: by how many seconds calls that waited for a rate have started after it let them.
     """
@@ -90,6 +95,7 @@ class Session:
     runs: list[RunRecord]
     begins: list[float]
     scripts: list[list[Step]]
+    waiting: list[list[Step]]
     nodes: list[Node]
     late: float = 0.0
 
@@ -138,13 +144,8 @@ class Causes:
                 parent = submitter(call)
                 key = parent if parent is not None and parent in nodes else call.run
                 children[key].append(nodes[call])
-        all_spans: defaultdict[int, list[Span]] = defaultdict(list)
-        scripts: list[list[Span]] = []
-        for run in runs:
-            free = run.name == "sequential"
-            scripts.append(
-                self._script(run.started, self._end(run), sys.maxsize, children[run.number], free=free)
-            )
+        all_spans: defaultdict[tuple[int, bool], list[Span]] = defaultdict(list)
+        self._find_inside(runs, children)
         tries: list[tuple[Node, list[tuple[list[Span], float]]]] = []
         numbered = {run.number: run for run in runs}
         happened = _happened(calls)
@@ -157,21 +158,45 @@ class Causes:
                 own = [one for one in children[call] if number == _attempt_at(call, one.call.submitted)]
                 spans = self._script(began, ended, attempt.last or sys.maxsize, own)
                 spans[0].ready = self._ready(node, number, has_rate=run.rate is not None)
-                all_spans[call.run] += spans
+                all_spans[call.run, node.is_inside] += spans
                 mine.append((spans, attempt.delay or 0.0))
             tries.append((node, mine))
         for run in runs:
             if run.max_workers is not None:
-                find_places_held(all_spans[run.number], run.max_workers)
+                find_places_held(all_spans[run.number, False], run.max_workers)
         for node, mine in tries:
             node.attempts = [([_step(span) for span in spans], delay) for spans, delay in mine]
         return Session(
             runs,
             [run.started - runs[0].started for run in runs],
-            [[_step(span) for span in spans] for spans in scripts],
+            [self._body(run, children[run.number], free=is_sequential(run)) for run in runs],
+            [self._body(run, children[run.number], free=False) for run in runs],
             list(nodes.values()),
             _late(runs, calls),
         )
+
+    def _find_inside(
+        self, runs: list[RunRecord], children: Mapping[CallRecord | int, list[Node]]
+    ) -> None:
+        """Find out which calls of sequential runs ran inside of their submits."""
+        begun: defaultdict[int, list[Begun]] = defaultdict(list)
+        numbered = {run.number: run for run in runs}
+        nodes: dict[CallRecord, Node] = {}
+        for submits, own in children.items():
+            end = self._end(numbered[submits]) if isinstance(submits, int) else self._end_of(submits)
+            marks = [*(node.call.submitted for node in own), end]
+            for node, mark in zip(own, marks[1:], strict=True):
+                nodes[node.call] = node
+                ready = max([node.call.submitted, *(self._end_of(one.call) for one in node.after)])
+                one = Begun(node.call, ready, self._end_of(node.call), mark + _ROUNDED)
+                begun[node.call.run].append(one)
+        for run in filter(is_sequential, runs):
+            for call in find_inside(begun[run.number]):
+                nodes[call].is_inside = True
+
+    def _body(self, run: RunRecord, own: Sequence[Node], *, free: bool) -> list[Step]:
+        """What submitted calls of a run, and is none of them."""
+        return list(map(_step, self._script(run.started, self._end(run), sys.maxsize, own, free=free)))
 
     def _lasted(
         self, call: CallRecord, number: int, attempt: Attempt, max_workers: int | None
@@ -249,10 +274,10 @@ class Causes:
             self.notes.append(
                 f"{calls(never)} never began, and {'is' if never == 1 else 'are'} left out"
             )
-        if any(run.name == "sequential" for run in history.runs):
+        if any(map(is_sequential, history.runs)):
             self.notes.append(
                 "a sequential run shows no other dependencies than slots passed as arguments: what "
-                "waits for what in its body cannot be seen, and is taken not to wait"
+                "waits for what in its body cannot be seen, and with more workers is taken not to wait"
             )
         if any(len(session.runs) > 1 for session in self.sessions):
             self.notes.append(
@@ -263,6 +288,11 @@ class Causes:
                 f"{len(self.sessions)} runs one after another: the times of all are added up, without "
                 f"what was between them"
             )
+
+
+def is_sequential(run: RunRecord) -> bool:
+    """Whether it was a run of a sequential runner, where a submit waits for its call."""
+    return run.name == "sequential"
 
 
 def _step(span: Span) -> Step:

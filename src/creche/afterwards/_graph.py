@@ -9,19 +9,16 @@ Invariant: whatever a node comes after, or was submitted by, stands before it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from creche._spelling import kind_of
 from creche.flows._dry_run import Box, DryCall
 from creche.instruments import CallRecord, History
 
 from ._causes import Causes, submitter
 from ._replaying import replay
-
-# The part of a key that is not the name of its task, as flows and runners make keys.
-_NUMBER = re.compile(r"^(.+?)(\[.*\]|-\d+)$", re.DOTALL)
 
 # Of calls; with more of them the critical path is not looked for, which would take seconds.
 _MOST_FOR_PATH = 5_000
@@ -112,10 +109,9 @@ def from_history(history: History) -> tuple[list[Node], list[Group]]:
     critical = _critical(history)
     nodes: dict[CallRecord, Node] = {}
     for call in history.calls:
-        named = _NUMBER.match(call.key)
         nodes[call] = Node(
             call.key,
-            call.key if named is None else named[1],
+            kind_of(call.key) or call.key,
             groups.get(call.run),
             call.state.name.lower(),
             [nodes[one] for one in call.after if one in nodes],

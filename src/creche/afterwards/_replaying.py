@@ -20,7 +20,6 @@ from typing import Any, NamedTuple, final
 
 import trio
 import trio.abc
-import trio.testing
 
 from creche._keyed import DEFAULT_THREADS
 from creche._limits import Limit
@@ -28,7 +27,7 @@ from creche._slot import Slot
 from creche.instruments import CallRecord
 from creche.runners._concurrent import ConcurrentTaskRunner
 
-from ._causes import Node, Session, Step
+from ._causes import Node, Session, Step, is_sequential
 
 # Seconds: times in event files are rounded.
 _AT_ONE_TIME = 5e-6
@@ -73,7 +72,9 @@ def replay(session: Session, workers: Workers, limits: Limits) -> Replayed:
 class _Clock(trio.abc.Clock):
     """The time of a replay, by which runners measure their rates, and how long calls have waited."""
 
-    now = 0.0
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._awaited: trio.Event | None = None
 
     def start_clock(self) -> None:
         """It does not go by itself."""
@@ -83,7 +84,22 @@ class _Clock(trio.abc.Clock):
 
     def deadline_to_sleep_time(self, deadline: float) -> float:
         """For ever, as far as trio is concerned: it is told when the time has come."""
-        return 0.0 if deadline <= self.now else math.inf
+        if deadline <= self.now:
+            return 0.0
+        awaited, self._awaited = self._awaited, None
+        if awaited is None:
+            return math.inf
+        awaited.set()
+        return 0.0
+
+    async def rest(self) -> None:
+        """Wait until all tasks wait for others, or for the time; for one task only.
+
+        Trio asks how long it may sleep when it has none to run, and no other thread is here that might
+        hand it something. What `trio.testing` has for this imports pytest, where that is installed.
+        """
+        self._awaited = trio.Event()
+        await self._awaited.wait()
 
 
 @final
@@ -126,6 +142,12 @@ class _Replay:
             )
             for run, size, has in zip(session.runs, workers, self._limits, strict=True)
         ]
+        # Sequential runs as they were. What ran inside of its submit had none of their places.
+        self._as_it_was = [
+            is_sequential(run) and limits is not None and size == run.max_workers
+            for run, size in zip(session.runs, workers, strict=True)
+        ]
+        self._inside = ConcurrentTaskRunner(on_error="cancel")
         # Where a place is all that any call may wait for, a further attempt asks for it as those do
         # that have lent theirs; elsewhere it stands in the queue once more.
         wishful = {
@@ -156,16 +178,16 @@ class _Replay:
         """From the first to the last."""
         async with AsyncExitStack() as stack:
             scope = stack.enter_context(trio.CancelScope())
-            for runner in (self._timer, *self._runners):
+            for runner in (self._timer, self._inside, *self._runners):
                 await stack.enter_async_context(runner.start())
             self._nursery = await stack.enter_async_context(trio.open_nursery())
             for number, begins in enumerate(self._session.begins):
                 self._open += 1
                 self._nursery.start_soon(self._around, number, begins)
-            await trio.testing.wait_all_tasks_blocked()
+            await self._clock.rest()
             # One thing, and the next one when all have done what has come of it.
             while self._stuck is None and self._advance():
-                await trio.testing.wait_all_tasks_blocked()
+                await self._clock.rest()
             if self._open and self._stuck is None:
                 self._stuck = "calls would wait for each other for ever"
             if self._stuck is not None:
@@ -201,7 +223,9 @@ class _Replay:
     async def _around(self, number: int, begins: float) -> None:
         """What there is around the calls of a run."""
         await self._pass(begins, 0)
-        await self._follow(_Script(), self._session.scripts[number])
+        session = self._session
+        scripts = session.waiting if self._as_it_was[number] else session.scripts
+        await self._follow(_Script(), scripts[number])
 
     async def _follow(self, script: _Script, steps: Sequence[Step]) -> None:
         for step in steps:
@@ -248,8 +272,12 @@ class _Replay:
         if node not in self._slots:
             number = self._numbers[node.call.run]
             last = 0 if self._returns[number] else len(node.attempts) - 1
-            self._slots[node] = self._runners[number].reserve((node.number, last))
+            self._slots[node] = self._runner_of(node).reserve((node.number, last))
         return self._slots[node]
+
+    def _runner_of(self, node: Node) -> ConcurrentTaskRunner:
+        number = self._numbers[node.call.run]
+        return self._inside if node.is_inside and self._as_it_was[number] else self._runners[number]
 
     def _limits_of(self, call: CallRecord) -> list[str]:
         return [name for name in call.limits if name in self._limits[self._numbers[call.run]]]
@@ -257,8 +285,7 @@ class _Replay:
     def _submit_attempt(self, node: Node, attempt: int) -> None:
         self._open += 1
         self._slot(node)
-        run = self._numbers[node.call.run]
-        self._runners[run].submit_nowait(
+        self._runner_of(node).submit_nowait(
             (node.number, attempt),
             self._carry_out,
             node,

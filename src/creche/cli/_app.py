@@ -18,6 +18,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from creche._printable import printable
 
+from ._event_files import console, flush_out
 from ._event_rows import want
 from ._events import show_events
 from ._graph import Format, graph_file
@@ -26,12 +27,13 @@ from ._report import write_report
 from ._run import INTERRUPTED, USAGE, Kind, run_file
 from ._simulate import simulate_file
 from ._trace import write_trace
-from ._usage import UsageError
+from ._usage import ReaderGone, UsageError
 
 app = App(
     name="creche",
     help="Run keyed calls under structured concurrency.",
     version=importlib.metadata.version("creche"),
+    console=console(),  # help and version are Cyclopts' to write
     suppress_keyboard_interrupt=False,  # the exit status is decided in `main`
 )
 
@@ -231,12 +233,26 @@ def main(tokens: Sequence[str]) -> int:
     Returns:
         the exit status.
     """
+    status = 0
+    try:
+        status = _call(tokens)
+        flush_out()
+    except ReaderGone:
+        pass
+    except UsageError as exc:
+        status = status or refuse(str(exc))
+    return status
+
+
+def _call(tokens: Sequence[str]) -> int:
     try:
         status = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as exc:
         return refuse(" ".join(str(exc).split()))
     except UsageError as exc:
         return refuse(str(exc))
+    except ReaderGone:
+        return 0
     except KeyboardInterrupt:
         return INTERRUPTED
     return status if isinstance(status, int) else 0

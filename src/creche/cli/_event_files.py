@@ -2,19 +2,24 @@
 
 What it does not know: what is done with them.
 
-Invariant: whatever is wrong with a file is a `UsageError` that names it, and of an event file the line.
+Invariant: whatever is wrong with a file is a `UsageError` that names it, and of an event file the line;
+unless it is that nobody reads standard output any more, which is no failure.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, cast, final
+
+from rich.console import Console
 
 from creche.instruments import EventFileError, History, read_history
 
-from ._usage import UsageError
+from ._usage import ReaderGone, UsageError
 
 
 def read_events(path: Path) -> History:
@@ -59,9 +64,68 @@ def write_out(text: str) -> None:
 
     Args:
         text: with its ends of lines.
+
+    Raises:
+        UsageError: it cannot be written.
+        ReaderGone: nobody reads it any more.
     """
+    if sys.stdout is None:
+        raise UsageError("standard output: it is closed")
     encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    with _writing():
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+
+
+def flush_out() -> None:
+    """Have everything written that was written to standard output.
+
+    Raises:
+        UsageError: it cannot be written.
+        ReaderGone: nobody reads it any more.
+    """
+    if sys.stdout is not None:
+        with _writing():
+            sys.stdout.flush()
+
+
+def console() -> Console:
+    """What writes to standard output as `write_out` does; whatever that is by then."""
+    return Console(highlight=False, file=cast("IO[str]", _StandardOutput()))
+
+
+@final
+class _StandardOutput:
+    @property
+    def encoding(self) -> str:
+        """Of standard output."""
+        return getattr(sys.stdout, "encoding", None) or "utf-8"
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        return sys.stdout is not None and sys.stdout.isatty()
+
+    def write(self, text: str, /) -> int:
+        """Write to it."""
+        write_out(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Have it all written."""
+        flush_out()
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        # The interpreter flushes once more when it exits, and would complain.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        if isinstance(exc, BrokenPipeError):
+            raise ReaderGone from None
+        raise UsageError(about("standard output", exc)) from exc
 
 
 def write_output(option: str, path: Path, data: bytes) -> None:

@@ -2,25 +2,22 @@
 
 What it does not know: how the rows look (`_event_rows` does), how events get into a file.
 
-Invariant: a file that is no event file, or cannot be read or written, is a `UsageError`; a reader of
-standard output that goes away ends the command quietly.
+Invariant: a file that is no event file, or cannot be read or written, is a `UsageError`.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from creche.instruments import CallRecord, EventLog, HistoryReader, RunRecord
+from creche.instruments._event_log import is_written
 
-from ._event_files import about, check_output, reading, write_out
+from ._event_files import about, check_output, console, flush_out, reading, write_out
 from ._event_rows import HEADINGS, Wanted, plain_row, row_of, shown_row
 from ._usage import UsageError
 
@@ -73,21 +70,16 @@ def show_events(path: Path, wanted: Wanted, *, as_json: bool, follow: bool) -> i
         path: of the file.
         wanted: which of them.
         as_json: as lines of JSON, with the seconds since the history begins.
-        follow: go on until the log is closed.
+        follow: go on until the log is closed, or nobody has the file open to write it.
 
     Returns:
         the exit status.
 
     Raises:
-        UsageError: the file cannot be read, or is no event file.
+        UsageError: the file cannot be read, or is no event file; or standard output cannot be written.
+        ReaderGone: nobody reads that any more.
     """
-    writer = _Writer(as_json=as_json)
-    try:
-        _show(path, wanted, writer, follow=follow)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The interpreter flushes once more when it exits, and would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _show(path, wanted, _Writer(as_json=as_json), follow=follow)
     return 0
 
 
@@ -99,45 +91,54 @@ def _show(path: Path, wanted: Wanted, writer: _Writer, *, follow: bool) -> None:
 
     heeded: list[tuple[dict[str, Any], CallRecord | RunRecord, float]] = []
     reader = HistoryReader(path, heed)
+    size, end = -1, "its writer still writes, or was killed"
     while True:
         with reading(path):
+            # Before it is read: what a log writes before it goes is read, also its end.
+            before, size = size, path.stat().st_size
+            has_gone = follow and size == before and not is_written(path)
             reader.read()
         for one in heeded:
             writer.write(*one)
         heeded.clear()
         if not follow or reader.history.is_closed:
             break
-        sys.stdout.flush()
+        if has_gone:
+            end = "its writer has gone"
+            break
+        flush_out()
         time.sleep(_OFTEN)
     if not reader.history.is_closed:
-        sys.stdout.flush()
-        sys.stderr.write("the log was not closed: its writer still writes, or was killed\n")
+        flush_out()
+        sys.stderr.write(f"the log was not closed: {end}\n")
 
 
 class _Writer:
     """Writes rows in the form that is asked for."""
 
     def __init__(self, *, as_json: bool) -> None:
-        console = Console(highlight=False)
+        self._console = console()
         self.write: Callable[..., None]
         if as_json:
             self.write = self._json
-        elif console.is_terminal:
-            self._console = console
+        elif self._console.is_terminal:
             self.write = self._shown
-            console.print(shown_row(HEADINGS, console.width))
+            self._print(HEADINGS)
         else:
             self.write = self._plain
-            sys.stdout.write(plain_row(HEADINGS))
+            write_out(plain_row(HEADINGS))
 
     @staticmethod
     def _json(record: dict[str, Any], of: object, when: float) -> None:
         del of
-        sys.stdout.write(json.dumps({"at": round(when, 6), **record}, separators=(",", ":")) + "\n")
+        write_out(json.dumps({"at": round(when, 6), **record}, separators=(",", ":")) + "\n")
 
     @staticmethod
     def _plain(record: dict[str, Any], of: CallRecord | RunRecord, when: float) -> None:
         write_out(plain_row(row_of(record, of, when)))
 
     def _shown(self, record: dict[str, Any], of: CallRecord | RunRecord, when: float) -> None:
-        self._console.print(shown_row(row_of(record, of, when), self._console.width), soft_wrap=True)
+        self._print(row_of(record, of, when))
+
+    def _print(self, row: tuple[str, ...]) -> None:
+        self._console.print(shown_row(row, self._console.width), soft_wrap=True)

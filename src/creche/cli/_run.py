@@ -27,13 +27,14 @@ from creche.runners._processes import ProcessTaskRunner
 from creche.runners._sequential import SequentialTaskRunner
 from creche.runners._threads import ThreadTaskRunner
 
+from ._event_files import flush_out
 from ._events import check_log, open_log
 from ._last_resort import printable_log
 from ._loading import load_or_show, split_target
 from ._parameters import bind_parameters
 from ._signals import Manners
 from ._text import summary_lines
-from ._usage import UsageError
+from ._usage import ReaderGone, UsageError
 
 Kind = Literal["concurrent", "sequential", "thread", "process", "dask"]
 """The runners, as they are called on the command line."""
@@ -86,23 +87,29 @@ def run_file(
     make_runner(runner or "concurrent", max_workers, [], address)  # what can be known by now
     file = split_target(target)[0]
     check_log(log_events, file, values=log_values)
-    flow = load_or_show(target)
-    if flow is None:
-        return USAGE
-    arguments = bind_parameters(flow.fn, params)
-    log = open_log(log_events, values=log_values)  # not before: what is in the file is gone then
-    listeners = [summary, progress, *log]
-    if runner is None:
-        task_runner = own_runner(flow, max_workers, listeners)
-    else:
-        task_runner = make_runner(runner, max_workers, listeners, address)
-    flow = flow.with_options(task_runner=task_runner, backend=backend)
-    status, ended, shown = COMPLETED, "completed", ""
-    progress.title = f"flow {flow.name}"
-    say(f"running flow {flow.name} of {file.resolve()}")
     with ExitStack() as at_the_end:
         at_the_end.callback(manners.uninstall)
+        manners.listen()
+        try:
+            flow = load_or_show(target)
+            if flow is None:
+                return manners.status or USAGE
+            arguments = bind_parameters(flow.fn, params)
+            log = open_log(log_events, values=log_values)  # not before: what is in the file is gone then
+            listeners = [summary, progress, *log]
+            flow = flow.with_options(
+                task_runner=own_runner(flow, max_workers, listeners)
+                if runner is None
+                else make_runner(runner, max_workers, listeners, address),
+                backend=backend,
+            )
+        except KeyboardInterrupt:
+            say(f"{manners.ended or 'interrupted'} before the flow began")
+            return manners.status or INTERRUPTED
+        status, ended, shown = COMPLETED, "completed", ""
+        progress.title = f"flow {flow.name}"
         at_the_end.enter_context(printable_log())
+        say(f"running flow {flow.name} of {file.resolve()}")
         try:
             progress.start()  # inside: whoever sees it may press Ctrl-C at once
             call_flow(flow, arguments.args, arguments.kwargs, manners)
@@ -120,8 +127,9 @@ def run_file(
                 one.close()
         if manners.status is not None:
             status, ended = manners.status, manners.ended
-        sys.stdout.flush()
-        sys.stderr.write(printable_lines(shown))
+        lost = _flush()
+        status = status or (FAILED if lost else COMPLETED)
+        sys.stderr.write(lost + printable_lines(shown))
         if not quiet:
             lines = summary_lines(flow.name, summary, progress.seconds, ended)
             sys.stderr.write("\n".join(lines) + "\n")
@@ -234,6 +242,16 @@ def _say(line: str) -> None:
     with suppress(OSError, ValueError):
         sys.stderr.write(f"creche: {printable(line)}\n")
         sys.stderr.flush()
+
+
+def _flush() -> str:
+    """Have written what the flow has printed; if it cannot be, a line that says so."""
+    try:
+        with suppress(ReaderGone):
+            flush_out()
+    except UsageError as exc:
+        return f"creche: what the flow has printed is lost: {printable(str(exc))}\n"
+    return ""
 
 
 def _mute(line: str) -> None:

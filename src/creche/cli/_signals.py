@@ -2,6 +2,7 @@
 
 What it is for: the first signal lets what runs end, and says what is waited for; the second one cancels;
 the third one, or much patience, leaves what does not end. SIGUSR1 has it said what every call does.
+Before the flow runs, SIGTERM interrupts as Ctrl-C does.
 
 What it does not know: how a flow is called, what is shown of it otherwise.
 
@@ -76,6 +77,13 @@ class Manners:
         self._name = ""
         self._thread = threading.Thread(target=self._serve, name="creche signals", daemon=True)
 
+    def listen(self) -> None:
+        """Heed all but Ctrl-C, which does what it does, from now on until `uninstall`; no flow runs yet.
+
+        Nothing of this is done outside of the main thread.
+        """
+        self._install(_POKE, _DUMP, signal.SIGTERM)
+
     @contextmanager
     def watching(self, *, is_sync: bool) -> Iterator[None]:
         """Have manners while a flow runs in this block; in the main thread, else none.
@@ -83,30 +91,40 @@ class Manners:
         Args:
             is_sync: whether the body of the flow is a function that runs here, and no task of a loop.
         """
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
         self._is_sync = is_sync
-        self._thread.start()
-        self._is_over = False
+        self._install(_POKE, _DUMP, signal.SIGTERM, signal.SIGINT)
         try:
-            for number in (_POKE, _DUMP, signal.SIGTERM, signal.SIGINT):
-                before = signal.getsignal(number)
-                if before is signal.SIG_IGN and number in _NAMES:
-                    continue  # whoever has started us wants it so
-                self._before[number] = before
-                signal.signal(number, self._handle)
             yield
         finally:
-            self._is_over = True
-            self._news.put(_END)
-            self._thread.join(1.0)
+            self._hear_no_more()
 
     def uninstall(self) -> None:
         """Put the handlers back; until then, from the end of the flow on, nothing is heard."""
+        self._hear_no_more()
         while self._before:
             number, before = self._before.popitem()
             signal.signal(number, self._first if number == signal.SIGINT else before)
+
+    def _install(self, *numbers: int) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return
+        if self._thread.ident is None:
+            self._thread.start()
+        self._is_over = False
+        for number in numbers:
+            before = signal.getsignal(number)
+            if before == self._handle:
+                continue
+            if before is signal.SIG_IGN and number in _NAMES:
+                continue  # whoever has started us wants it so
+            self._before[number] = before
+            signal.signal(number, self._handle)
+
+    def _hear_no_more(self) -> None:
+        if not self._is_over:
+            self._is_over = True
+            self._news.put(_END)
+            self._thread.join(1.0)
 
     # In the main thread -------------------------------------------------------------------------------
 

@@ -6,13 +6,13 @@ What it does not know: how that is found out, the spelling of the command line.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from creche._printable import printable
 from creche.afterwards._simulate import NothingToReplay, Row, Simulation, UnknownLimit, simulate
 from creche.instruments._words import calls
+from creche.report._words import count
 
 from ._event_files import read_events, write_out
 from ._usage import UsageError
@@ -46,8 +46,7 @@ def simulate_file(path: str, *, workers: Sequence[str], limits: Sequence[str], a
     except UnknownLimit as exc:
         raise UsageError(f"--limit: {path}: {exc}") from None
     if as_json:
-        json.dump(_record(found), sys.stdout, indent=2)
-        sys.stdout.write("\n")
+        write_out(json.dumps(_record(found), indent=2) + "\n")
     else:
         write_out("".join(f"{printable(line)}\n" for line in table(found)))
     return 0
@@ -80,7 +79,8 @@ def table(found: Simulation) -> Iterator[str]:
     yield f"Would more workers have helped? {found.verdict}"
     for row, _ in rows:
         if row.stuck is not None and row is not found.own:
-            yield f"note: with {row.workers or 'no limit of'} workers it never ends: {row.stuck}"
+            workers = "no limit of workers" if row.workers is None else count(row.workers, "worker")
+            yield f"note: with {workers} it never ends: {row.stuck}"
     for note in found.notes:
         yield f"note: {note}"
 

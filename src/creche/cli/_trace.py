@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from creche.instruments._trace import LEFT_OUT, MOST_WAITING, trace_of
+from creche.report._words import count
 
 from ._event_files import check_output, read_events, write_output
 
@@ -35,10 +36,8 @@ def write_trace(file: Path, output: Path) -> int:
     write_output("--output", output, text.encode("ascii"))
     left_out = trace["otherData"][LEFT_OUT]
     if left_out:
-        sys.stderr.write(
-            f"of {left_out} calls the waiting is not shown: more than {MOST_WAITING} waited at once\n"
-        )
-    sys.stderr.write(
-        f"{output}: {len(history.calls)} calls of {len(history.runs)} runs; open it at ui.perfetto.dev\n"
-    )
+        of = count(left_out, "call")
+        sys.stderr.write(f"of {of} the waiting is not shown: more than {MOST_WAITING} waited at once\n")
+    what = f"{count(len(history.calls), 'call')} of {count(len(history.runs), 'run')}"
+    sys.stderr.write(f"{output}: {what}; open it at ui.perfetto.dev\n")
     return 0

@@ -1,6 +1,6 @@
-"""What is wrong with a command line, as an exception: one sentence, exit status 2.
+"""What ends a command before its end, as exceptions.
 
-What it does not know: where it is raised and who prints it.
+What it does not know: where they are raised and who prints them.
 """
 
 from __future__ import annotations
@@ -11,3 +11,8 @@ from typing import final
 @final
 class UsageError(Exception):
     """The command cannot do what was asked for; its text is the sentence that is shown."""
+
+
+@final
+class ReaderGone(Exception):  # noqa: N818 - it is no failure
+    """Nobody reads standard output any more, so there is nothing left to do; nothing is shown."""

@@ -1,20 +1,18 @@
 """One run of a flow: where its tasks go, under which keys.
 
-What it is for: the tasks of a flow ask the present `FlowRun` to submit them. It gives out readable keys
-that are the same from run to run, and lets a task that has slots among its arguments wait for them
-without occupying a place. A subflow that uses the runner of the flow around it has a `FlowRun` of its
-own on the same run: a branch.
+What it is for: the tasks of a flow ask the present `FlowRun` to submit them. A task that has
+slots among its arguments waits for them without occupying a place. A subflow that uses the runner of the
+flow around it has a `FlowRun` of its own on the same run: a branch.
 
-What it does not know: decorators, how the loop was opened.
+What it does not know: decorators, how the loop was opened, how keys are made.
 
 Invariant: a task whose dependency did not complete never runs: it is CANCELLED with origin
-`upstream`. No two calls of a run of a flow have the same key.
+`upstream`.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping
 from contextvars import ContextVar
 from functools import partial
@@ -22,7 +20,7 @@ from typing import Any, NamedTuple, final
 
 from creche._arguments import upstream_in, with_values
 from creche._call import Wishes, is_async_callable, read_call
-from creche._errors import KeyTaken, RunnerClosed
+from creche._errors import RunnerClosed
 from creche._hosting import Run
 from creche._portal import Portal
 from creche._slot import Slot
@@ -33,6 +31,7 @@ from creche._submitting import wish
 from ._bodies import IN_TASK, Arguments, async_body, bare, plain_body
 from ._dry_run import DRY_RUN, StandIn
 from ._hooks import HookCaller
+from ._keys import Keys
 
 CURRENT: ContextVar[FlowRun | None] = ContextVar("creche flow run", default=None)
 """The flow run that the present code belongs to."""
@@ -89,7 +88,7 @@ class FlowRun:
         self.when_halted: Callable[[], object] = lambda: None
         self.run = run
         self.is_branch = trunk is not None
-        self._prefix = prefix
+        self._keys = Keys(prefix, run.board.slots)
         run.home.flow_name = run.home.flow_name or name
         self._one_by_one = one_by_one
         if trunk is None:
@@ -97,9 +96,6 @@ class FlowRun:
             self._portal: Portal = Portal(run.backend.poster())
         else:
             self._home, self._portal = trunk._home, trunk._portal  # noqa: SLF001 - of this class
-        self._numbers: defaultdict[str, int] = defaultdict(int)
-        self._parts: set[str] = set()
-        self._numbering = threading.Lock()
         # Inside a call of the run, which has the only place of a sequential runner.
         self._is_inside = trunk is not None and trunk._is_inside_here()  # noqa: SLF001 - another flow run, of this class
         # Of a branch: what it has submitted and has not ended.
@@ -131,11 +127,11 @@ class FlowRun:
         dry_run = DRY_RUN.get()
         if dry_run is not None and not isinstance(order.fn, StandIn):
             return dry_run.submit(self.submit, order, arguments)
-        key = self._key_for(order)
+        key = self._keys.give(order.name, order.part)
         try:
             slot = self._portal.call(partial(self._submit, key, order, arguments))
         except BaseException:
-            self._parts.discard(key)
+            self._keys.take_back(key)
             raise
         if self._one_by_one and not self.on_loop:
             slot.block(None)
@@ -158,7 +154,7 @@ class FlowRun:
         dry_run = DRY_RUN.get()
         if dry_run is not None and not isinstance(order.fn, StandIn):
             return dry_run.submit(self.run_inline, order, arguments)
-        key = self._key_for(order)
+        key = self._keys.give(order.name, order.part)
         self._check_open(key)
         call = read_call(self._body(key, order), with_values(arguments))
         tags, retry = order.wishes.get("tags", ()), order.wishes.get("retry")
@@ -185,12 +181,7 @@ class FlowRun:
             the first time its name, later with a number; behind the key of the task that calls it, if
             one does, else behind the prefix of this flow.
         """
-        task = IN_TASK.get()
-        title = f"{task}/{name}" if task else f"{self._prefix}{name}"
-        with self._numbering:
-            number = self._numbers[f"{title}/"]
-            self._numbers[f"{title}/"] += 1
-        return f"{title}[{number}]/" if number else f"{title}/"
+        return self._keys.prefix_for(name)
 
     def branch(self, name: str, prefix: str, *, log_prints: bool) -> FlowRun:
         """A flow run for a subflow, on the same run.
@@ -285,7 +276,7 @@ class FlowRun:
     def _halt(self, *, interrupted: bool, reason: str, origin: Origin | None = None) -> None:
         origin = origin or ("outer" if interrupted else "closed")
         for inner in list(self._inner):
-            inner._end(interrupted=interrupted, reason=reason)  # noqa: SLF001 - of this class
+            inner._end(interrupted=interrupted, reason=reason, at_once=True)  # noqa: SLF001 - of this class
         if not self.is_branch:
             if interrupted:
                 self.run.performer.abandon_threads()
@@ -298,9 +289,11 @@ class FlowRun:
             self.run.cancel(slot, origin, reason)
         self.when_halted()
 
-    def _end(self, *, interrupted: bool, reason: str) -> None:
+    def _end(self, *, interrupted: bool, reason: str, at_once: bool = False) -> None:
         self.ended_by = reason
-        self.post(partial(self._halt, interrupted=interrupted, reason=reason))
+        halt = partial(self._halt, interrupted=interrupted, reason=reason)
+        # At once, where that can be: before a cancellation of what is around it, which says less.
+        halt() if at_once and self.on_loop else self.post(halt)
 
     def _open_keys(self) -> list[Hashable]:
         left = list(self._mine) if self.is_branch else self.run.board.open_slots()
@@ -336,28 +329,6 @@ class FlowRun:
         self.run.intake.check_open(key)
 
     # Submitting ---------------------------------------------------------------------------------------
-
-    def _key_for(self, order: Order) -> str:
-        title = f"{self._prefix}{order.name}"
-        part = order.part
-        with self._numbering:
-            if part is None:
-                while True:
-                    key = f"{title}[{self._numbers[title]}]"
-                    self._numbers[title] += 1
-                    if key not in self._parts:
-                        return key
-            key = f"{title}[{part}]"
-            if key in self._parts or (part.isdecimal() and int(part) < self._numbers[title]):
-                there = self.run.board.slots.get(key)
-                state = "no longer kept" if there is None else there.state.name
-                cure = (
-                    f"another call of task {order.name!r} has it; have its key= tell the two apart, or "
-                    f"leave key= out to number them"
-                )
-                raise KeyTaken(key, state, cure=cure)
-            self._parts.add(key)
-            return key
 
     def _submit(self, key: str, order: Order, arguments: Arguments) -> Slot[Any]:
         self._check_open(key)

@@ -20,6 +20,9 @@ from typing import Any, final
 from creche._arguments import holds_slots
 from creche._call import is_async_callable
 
+# Whose `str` is their `repr`, and may have sets in it.
+_CONTAINERS = (list, tuple, dict, set, frozenset)
+
 KeyMaker = str | Callable[..., object]
 
 
@@ -127,6 +130,17 @@ class _Fields(Formatter):
         _readable(self._who, found[0])
         return found
 
+    def format_field(self, value: Any, format_spec: str) -> Any:  # noqa: ANN401 - as declared
+        if type(value) in _CONTAINERS and not format_spec:
+            return _spelled_once(value)
+        return super().format_field(value, format_spec)
+
+    def convert_field(self, value: Any, conversion: Any) -> Any:  # noqa: ANN401 - as declared
+        if type(value) not in _CONTAINERS or conversion is None:
+            return super().convert_field(value, conversion)
+        shown = _spelled_once(value)
+        return shown.encode("ascii", "backslashreplace").decode() if conversion == "a" else shown
+
 
 def _readable(who: str, value: object) -> str:
     if holds_slots(value):
@@ -137,14 +151,18 @@ def _readable(who: str, value: object) -> str:
         raise TypeError(msg)
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
-    try:
-        shown = _spelled(value)
-    except RecursionError:  # a list that is in itself
-        shown = repr(value)
+    shown = _spelled_once(value)
     if " at 0x" in shown and not isinstance(value, (str, bytes)):
         msg = f"{who}: its key= gives {shown}, which differs from run to run; give a text or a number"
         raise TypeError(msg)
     return shown
+
+
+def _spelled_once(value: object) -> str:
+    try:
+        return _spelled(value)
+    except RecursionError:  # a list that is in itself
+        return repr(value)
 
 
 def _spelled(value: object) -> str:

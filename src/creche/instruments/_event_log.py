@@ -186,6 +186,26 @@ def _lock(fd: int, path: str) -> None:
         pass
 
 
+def is_written(path: str | os.PathLike[str]) -> bool:
+    """Whether an event log, here or in another process, has the file open; True if that cannot be told.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if fcntl is None:  # pragma: no cover - see above
+        return True
+    with open(path, "rb") as file:  # noqa: PTH123 - `path` may be of any type
+        try:
+            # With others that only look; a log that is begun in this very moment would be refused.
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:  # it has it, or there are no locks
+            return True
+    return False
+
+
 def _unlock(fd: int) -> None:
     """At once, whoever else has the file by a fork."""
     if fcntl is not None:  # pragma: no branch - see above

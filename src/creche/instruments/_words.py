@@ -151,7 +151,7 @@ def headline(standing: Standing, extra: Extra) -> str:
     """
     whole = standing.submitted if extra.total is None else max(extra.total, standing.submitted)
     running = len(standing.going) - standing.waiting
-    parts = [f"{standing.settled} of {whole} calls", f"{running} running"]
+    parts = [f"{standing.settled} of {calls(whole)}", f"{running} running"]
     if standing.waiting:
         parts.append(f"{standing.waiting} to be tried again")
     parts += [

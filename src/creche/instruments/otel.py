@@ -12,7 +12,6 @@ the run starts, so that the spans of a run agree with each other. Nothing here w
 from __future__ import annotations
 
 import itertools
-import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -20,7 +19,7 @@ from typing import Any, final
 
 from creche._current import text_of
 from creche._events import CallEvent, Instrument, RunnerEvent
-from creche._spelling import shorten
+from creche._spelling import kind_of, shorten
 from creche._states import State
 
 try:
@@ -45,12 +44,6 @@ _BUCKETS = (
 
 _REMEMBERED = 10_000
 """Calls that have ended, to which those that are submitted later can be linked."""
-
-# What makes a key one of many: `load[3]`, `fetch-17`; and of a subflow: `part[1]/load[0]`. What is in
-# quotes may be anything.
-_MANY = re.compile(
-    r"""\[(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^]'"])*\](?=/|$)|\[.*|-\d+$""", re.DOTALL
-)
 
 
 @final
@@ -341,4 +334,4 @@ def _name_of(event: CallEvent) -> str:
     key = event.key
     if isinstance(key, tuple):
         key = next(itertools.chain(key, [None]))
-    return (_MANY.sub("", key) if isinstance(key, str) else "") or "call"
+    return (kind_of(key) if isinstance(key, str) else "") or "call"

@@ -96,8 +96,8 @@ function drawGraph() {
   const drawing = make("svg", { width: size.width, height: size.height, viewBox: `0 0 ${size.width} ${size.height}` }, make("defs", {}, arrow), ...edges, ...calls.map((call) => drawNode(call, at(call).x, at(call).y)));
   graphBox.replaceChildren(drawing);
   byId("graph-list").replaceChildren(...items);
-  const scope = wantsAll ? `${number(calls.length)} of ${number(linked.length)} calls that are linked` : `${number(calls.length)} calls around ${data.key[centre]}`;
-  byId("graph-said").textContent = left ? `${scope}; ${number(left)} more lines are left out.` : `${scope}.`;
+  const scope = wantsAll ? `${number(calls.length)} of ${number(linked.length)} calls that are linked` : `${number(calls.length)} ${calls.length === 1 ? "call" : "calls"} around ${data.key[centre]}`;
+  byId("graph-said").textContent = left ? `${scope}; ${number(left)} more ${left === 1 ? "line is" : "lines are"} left out.` : `${scope}.`;
 }
 
 function buildGraph() {
