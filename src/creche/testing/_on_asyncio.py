@@ -27,6 +27,7 @@ from anyio._backends import _asyncio as anyios
 
 from ._clock import HungError, VirtualTime
 from ._ending import end
+from ._in_order import scopes_in_order, task_factory
 from ._stage import Chance, Watcher
 from ._where import awaiting, innermost, never_fails, short_name, waits_in
 
@@ -96,6 +97,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self.virtual: VirtualTime = VirtualTime(lambda: tree(self))
         self.repeats: int = 0
         super().__init__(_Selector(self))
+        self.set_task_factory(task_factory())
 
     def time(self) -> float:
         """Virtual seconds, from 0."""
@@ -109,6 +111,11 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         if self.watcher is not None and task is not None:
             callback = _Step(task, callback, self.watcher)
         return super().call_soon(callback, *args, context=context)
+
+    def run_forever(self) -> None:
+        """As asyncio's; what anyio cancels it cancels in the same order each time."""
+        with scopes_in_order():
+            super().run_forever()
 
     def next_timer(self) -> float:
         """In how many virtual seconds the next timer is due."""
