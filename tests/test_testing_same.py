@@ -76,16 +76,39 @@ async def set_of_tasks(ended: Ended) -> None:
     await asyncio.wait(tasks)
 
 
+async def equal_timers(ended: Ended) -> None:
+    async def sleeps(number: int) -> None:
+        await asyncio.sleep(1)
+        ended.order.append(number)
+
+    await asyncio.gather(*map(sleeps, NUMBERS))
+
+
 @pytest.mark.parametrize(
     "fn",
-    [group_of_anyios, scopes, group_of_asyncios, set_of_tasks],
+    [group_of_anyios, scopes, group_of_asyncios, set_of_tasks, equal_timers],
     ids=lambda fn: fn.__name__,
 )
 def test_those_that_began_first_end_first(fn: Callable[[Ended], Awaitable[None]]) -> None:
-    """Whoever it is that cancels them."""
+    """Whether they are cancelled, by whom, or wake up at the same time."""
     ended = Ended()
     run_virtual(fn, ended, backend="asyncio")
     assert ended.order == NUMBERS
+
+
+def test_timers_come_by_time_first() -> None:
+    """Not in the order in which they are set."""
+    order: list[float] = []
+
+    async def sleeps(seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        order.append(seconds)
+
+    async def main() -> None:
+        await asyncio.gather(*map(sleeps, [3, 1, 2.5]))
+
+    run_virtual(main, backend="asyncio")
+    assert order == [1, 2.5, 3]
 
 
 def test_a_task_looks_as_asyncios() -> None:

@@ -1,12 +1,13 @@
 """What has no order of its own on asyncio has one here: that in which it came about.
 
 What it is for: asyncio and anyio cancel the tasks of a group in the order of a set, which is that of
-their addresses: another one in the next run.
+their addresses, and wake those with equal timers in that of a heap. Both would be others in the next
+run, or surprising.
 
 What it does not know: the loop, and who comes next of those that can run.
 
-Invariant: two runs that do the same things in the same order see the same order of tasks in sets and of
-scopes in scopes.
+Invariant: two runs that do the same things in the same order see the same order of tasks in sets, of
+scopes in scopes, and of equal timers.
 """
 
 from __future__ import annotations
@@ -22,6 +23,25 @@ from anyio._backends import _asyncio as anyios
 # What anyio keeps in sets, and goes through to cancel it.
 _SETS = tuple({"_tasks", "_child_scopes"} & vars(anyios.CancelScope).keys())
 _INIT: Callable[..., None] = anyios.CancelScope.__init__
+
+
+@final
+class Moment(float):
+    """When a timer is due; of two that are equal the one that was set first comes first."""
+
+    number: int
+
+    def __new__(cls, when: float, number: int) -> Moment:
+        """As a `float`."""
+        self = super().__new__(cls, when)
+        self.number = number
+        return self
+
+    def __lt__(self, other: float) -> bool:
+        """Whether it comes first."""
+        if isinstance(other, Moment) and self == other:
+            return self.number < other.number
+        return super().__lt__(other)
 
 
 @final

@@ -27,7 +27,7 @@ from anyio._backends import _asyncio as anyios
 
 from ._clock import HungError, VirtualTime
 from ._ending import end
-from ._in_order import scopes_in_order, task_factory
+from ._in_order import Moment, scopes_in_order, task_factory
 from ._stage import Chance, Watcher
 from ._where import awaiting, innermost, never_fails, short_name, waits_in
 
@@ -96,6 +96,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self.virtual: VirtualTime = VirtualTime(lambda: tree(self))
         self.repeats: int = 0
+        self._timers_set = 0
         super().__init__(_Selector(self))
         self.set_task_factory(task_factory())
 
@@ -111,6 +112,13 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         if self.watcher is not None and task is not None:
             callback = _Step(task, callback, self.watcher)
         return super().call_soon(callback, *args, context=context)
+
+    def call_at(
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """As asyncio's; equal timers come in the order in which they are set."""
+        self._timers_set += 1
+        return super().call_at(Moment(when, self._timers_set), callback, *args, context=context)
 
     def run_forever(self) -> None:
         """As asyncio's; what anyio cancels it cancels in the same order each time."""
