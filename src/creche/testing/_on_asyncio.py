@@ -18,14 +18,14 @@ import os
 import selectors
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import Context
 from typing import Any, TypeVar, TypeVarTuple, cast, final
 
 import anyio
 from anyio._backends import _asyncio as anyios
 
-from ._clock import HungError, VirtualTime
+from ._clock import PASSES, HungError, VirtualTime
 from ._ending import end
 from ._in_order import Moment, scopes_in_order, task_factory
 from ._stage import Chance, Watcher
@@ -357,20 +357,26 @@ def close(loop: asyncio.AbstractEventLoop) -> None:
     interrupt: KeyboardInterrupt | None = None
     for task in left:
         task.cancel()
-    with suppress(HungError):
-        if left and (time is None or time.verdict is None):
-            waiter = loop.create_task(asyncio.wait(left, timeout=1))
-            while not waiter.done():
-                try:
-                    loop.run_until_complete(waiter)
-                except SystemExit:  # of one of them, and the others are to end, too
-                    pass
-                except KeyboardInterrupt as exc:
-                    interrupt = exc
-        if time is not None:
+    ends: list[Coroutine[Any, Any, object]] = [
+        loop.shutdown_asyncgens(),
+        loop.shutdown_default_executor(),
+    ]
+    if left and (time is None or time.verdict is None):
+        ends.insert(0, asyncio.wait(left, timeout=1))
+    for one in ends:
+        left.append(waiter := loop.create_task(one))
+        if time is not None:  # what was spent before, and what comes of the others, is no matter
             time.verdict = None
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.run_until_complete(loop.shutdown_default_executor())
+            time.allow(PASSES)
+        while not waiter.done():
+            try:
+                loop.run_until_complete(waiter)
+            except HungError:
+                break
+            except SystemExit:  # of one of them, and the others are to end, too
+                pass
+            except KeyboardInterrupt as exc:
+                interrupt = exc
     for task in left:
         task._log_destroy_pending = task._log_traceback = False  # noqa: SLF001 - asyncio has no public name for it
         end(task.get_coro())
