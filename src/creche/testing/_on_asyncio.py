@@ -352,37 +352,46 @@ def as_task(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> Iterato
 
 def close(loop: asyncio.AbstractEventLoop) -> None:
     """End what is left, kindly, then not; nothing of it is heard of again."""
-    time = loop.virtual if isinstance(loop, VirtualTimeLoop) else None
     left: list[Any] = list(asyncio.all_tasks(loop))
-    interrupt: KeyboardInterrupt | None = None
     for task in left:
         task.cancel()
     ends: list[Coroutine[Any, Any, object]] = [
         loop.shutdown_asyncgens(),
         loop.shutdown_default_executor(),
     ]
-    if left and (time is None or time.verdict is None):
-        ends.insert(0, asyncio.wait(left, timeout=1))
-    for one in ends:
-        left.append(waiter := loop.create_task(one))
-        if time is not None:  # what was spent before, and what comes of the others, is no matter
-            time.verdict = None
-            time.allow(PASSES)
-        while not waiter.done():
-            try:
-                loop.run_until_complete(waiter)
-            except HungError:
-                break
-            except SystemExit:  # of one of them, and the others are to end, too
-                pass
-            except KeyboardInterrupt as exc:
-                interrupt = exc
+    if left and not (isinstance(loop, VirtualTimeLoop) and loop.virtual.verdict is not None):
+        ends.insert(0, asyncio.wait([*left], timeout=1))
+    interrupts = [_finish(loop, one, left) for one in ends]
     for task in left:
         task._log_destroy_pending = task._log_traceback = False  # noqa: SLF001 - asyncio has no public name for it
         end(task.get_coro())
     loop.close()
+    interrupt = next(filter(None, interrupts), None)
     if interrupt is not None and sys.exception() is None:  # else that is what there is to tell
         raise interrupt
+
+
+def _finish(
+    loop: asyncio.AbstractEventLoop, last: Coroutine[Any, Any, object], left: list[Any]
+) -> KeyboardInterrupt | None:
+    """Let the loop go on until this has ended, or hangs; a Ctrl-C of those that end is for later."""
+    left.append(task := loop.create_task(last))
+    interrupt = None
+    if isinstance(
+        loop, VirtualTimeLoop
+    ):  # what was spent before, and what came of the others, is no matter
+        loop.virtual.verdict = None
+        loop.virtual.allow(PASSES)
+    while not task.done():
+        try:
+            loop.run_until_complete(task)
+        except HungError:
+            break
+        except SystemExit:  # of one of them, and the others are to end, too
+            pass
+        except KeyboardInterrupt as exc:
+            interrupt = exc
+    return interrupt
 
 
 ASYNCIO = AsyncioStage()
