@@ -11,7 +11,9 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from creche import ConcurrentTaskRunner
 from creche.testing import HungError, _on_asyncio, _virtual, run_virtual
+from elsewhere import Elsewhere
 
 both = pytest.mark.parametrize("backend", ["trio", "asyncio"])
 
@@ -84,5 +86,20 @@ def test_a_task_that_is_left_and_goes_on_and_on(caplog: pytest.LogCaptureFixture
     assert run_virtual(main, backend="asyncio") == 5
     assert seen == ["closed"]
     kept.clear()
+    gc.collect()
+    assert caplog.records == []
+
+
+@both
+def test_an_open_place_in_a_run_that_hangs(backend: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """That it is closed without a loop is no fault of its, and is not told."""
+
+    async def main() -> None:
+        async with ConcurrentTaskRunner().start() as runner:
+            assert await runner.submit_nowait("one", int, place=Elsewhere()) == 0
+            await anyio.sleep_forever()
+
+    with pytest.raises(HungError, match="nothing can run"):
+        run_virtual(main, backend=backend)
     gc.collect()
     assert caplog.records == []
