@@ -18,7 +18,7 @@ import os
 import selectors
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import Context
 from typing import Any, TypeVar, TypeVarTuple, cast, final
 
@@ -27,9 +27,10 @@ from anyio._backends import _asyncio as anyios
 
 from ._clock import PASSES, HungError, VirtualTime
 from ._ending import end
+from ._hung_asyncio import Teller, name, tree
 from ._in_order import Moment, scopes_in_order, task_factory
 from ._stage import Chance, Watcher
-from ._where import awaiting, innermost, never_fails, short_name, waits_in
+from ._where import awaiting, never_fails
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -62,8 +63,12 @@ class _Selector(selectors.DefaultSelector):
         ready = super().select(self._time.how_long(wait))
         if ready or wait <= 0:
             self._time.came()
-        else:
+            return ready
+        try:
             self._time.nothing_came(wait)
+        except HungError as exc:
+            if not self._loop.tells(exc):
+                raise
         return ready
 
 
@@ -86,17 +91,21 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """An asyncio loop in which an hour of sleep costs nothing.
 
     ``asyncio.Runner(loop_factory=VirtualTimeLoop)``, or the `loop_factory` of anyio's pytest plugin.
-    It gives threads and child processes a tenth of a second of real time before it jumps over them,
-    and it raises `HungError` out of the loop when nothing can happen any more.
+    It gives threads and child processes a tenth of a second of real time before it jumps over them.
+    When nothing can happen any more, the task that all wait for raises a `HungError` where it waits; if
+    that waits for a group or for another task, the one that is waited for does. If it is caught and the
+    loop hangs again, it is raised again; at last it comes out of the loop.
     """
 
     watcher: Watcher | None = None
     chance: Chance | None = None
+    tells_tasks: bool = True
 
     def __init__(self) -> None:
         self.virtual: VirtualTime = VirtualTime(lambda: tree(self))
         self.repeats: int = 0
         self._timers_set = 0
+        self._teller = Teller()
         super().__init__(_Selector(self))
         self.set_task_factory(task_factory())
 
@@ -122,8 +131,18 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def run_forever(self) -> None:
         """As asyncio's; what anyio cancels it cancels in the same order each time."""
+        if self.tells_tasks:
+            self.virtual.go_on()
+            self._teller = Teller()
         with scopes_in_order():
             super().run_forever()
+
+    def tells(self, hung: HungError) -> bool:
+        """Whether a task has been told that the run hangs, and the loop goes on."""
+        if not (self.tells_tasks and self._teller.tell(self, hung)):
+            return False
+        self.virtual.go_on()
+        return True
 
     def next_timer(self) -> float:
         """In how many virtual seconds the next timer is due."""
@@ -152,7 +171,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         if not tasks:
             return []
         steps = [ready[n] for n in tasks]
-        chosen = chance.order([_name(task) for task in tasks.values()])
+        chosen = chance.order([name(task) for task in tasks.values()])
         if [*chosen] == [*range(len(steps))]:
             return []
         others = [one for n, one in enumerate(ready) if n not in tasks]
@@ -178,33 +197,6 @@ def _task_of(callback: object) -> asyncio.Task[Any] | None:
     return owner if isinstance(owner, asyncio.Task) else None
 
 
-def _name(task: asyncio.Task[Any]) -> str:
-    """Its name; where nobody gave it one, its coroutine's: a number would be another in each run."""
-    name = task.get_name()
-    if name.startswith("Task-"):
-        name = str(getattr(task.get_coro(), "__qualname__", name))
-    return short_name(name)
-
-
-def tree(loop: asyncio.AbstractEventLoop) -> str:
-    """Who waits for what; a task that waits for another one stands above it."""
-    tasks: list[Any] = sorted(asyncio.all_tasks(loop), key=_name)
-    awaited = {task: task._fut_waiter for task in tasks if task._fut_waiter in tasks}  # noqa: SLF001 - asyncio has no public name for it
-    lines: list[str] = []
-
-    def tell(task: Any, depth: int) -> None:  # noqa: ANN401 - a task
-        where = innermost(task.get_coro())
-        at = f"waits in {waits_in(task.get_coro())}, at {where}" if where else "has not begun"
-        lines.append(f"{'  ' * depth}{_name(task)}: {at}")
-        if task in awaited:
-            tell(awaited[task], depth + 1)
-
-    for task in tasks:
-        if task not in awaited.values():
-            tell(task, 1)
-    return "\n".join(lines)
-
-
 @final
 class AsyncioStage:
     """Asyncio, as the kit sees it."""
@@ -224,6 +216,7 @@ class AsyncioStage:
             HungError: it did not end.
         """
         loop = VirtualTimeLoop()
+        loop.tells_tasks = False
         loop.watcher = watcher
         loop.chance = chance
         try:
@@ -248,7 +241,7 @@ class AsyncioStage:
 
     def name_of(self, task: Any) -> str:  # noqa: ANN401 - a task
         """What the task is called."""
-        return _name(task)
+        return name(task)
 
     def coro_of(self, task: Any) -> Any:  # noqa: ANN401 - a task
         """The coroutine that it runs."""
@@ -354,7 +347,8 @@ def close(loop: asyncio.AbstractEventLoop) -> None:
     """End what is left, kindly, then not; nothing of it is heard of again."""
     left: list[Any] = list(asyncio.all_tasks(loop))
     for task in left:
-        task.cancel()
+        with suppress(RecursionError):  # of those that wait for each other
+            task.cancel()
     ends: list[Coroutine[Any, Any, object]] = [
         loop.shutdown_asyncgens(),
         loop.shutdown_default_executor(),

@@ -40,6 +40,7 @@ class SteppedAsyncio:
         self._loop = VirtualTimeLoop() if virtual else asyncio.SelectorEventLoop()
         if isinstance(self._loop, VirtualTimeLoop):
             self._loop.chance = chance
+            self._loop.tells_tasks = False
         self._parked: _Parked | None = None
         self._is_closing = False
         self._context = copy_context()
