@@ -115,7 +115,7 @@ def _awaited(task: Any, waiter: Any) -> list[Any]:  # noqa: ANN401 - a task, a f
     held = [getattr(waiter, "_children", ())]
     for frame in awaiting(task.get_coro()):
         if frame.f_code.co_name in _AT_THE_END:
-            group = getattr(frame.f_locals.get("self"), "_tasks", ())
+            group: Any = getattr(frame.f_locals.get("self"), "_tasks", ())
             held.append(group.values() if hasattr(group, "values") else group)
     return [
         one for some in held[::-1] for one in some if isinstance(one, asyncio.Task) and not one.done()
