@@ -206,7 +206,7 @@ async def _closes(generator: AsyncGenerator[Any, Any]) -> None:
     try:
         await _stands()
     finally:
-        await generator.aclose()
+        await generator.aclose()  # pragma: no cover - coverage is off then, see `_ending`
 
 
 def abandon(runner: Any) -> None:  # noqa: ANN401 - trio's own
