@@ -103,3 +103,24 @@ def test_an_open_place_in_a_run_that_hangs(backend: Any, caplog: pytest.LogCaptu
         run_virtual(main, backend=backend)
     gc.collect()
     assert caplog.records == []
+
+
+def test_what_is_awaited_catches_everything() -> None:
+    """It is ended along with those that wait for it, which are ended before."""
+
+    async def stubborn() -> None:
+        while True:
+            try:
+                await asyncio.sleep(0)  # it waits also where there is no loop
+            except BaseException:  # noqa: S112 - the bug
+                continue
+
+    async def waits() -> None:
+        await stubborn()
+
+    async def main() -> None:
+        await waits()
+
+    with pytest.raises(HungError, match="goes on and on"):
+        run_virtual(main, backend="asyncio")
+    gc.collect()

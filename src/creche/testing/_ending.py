@@ -67,6 +67,7 @@ def _close(coro: Any) -> None:  # noqa: ANN401, C901 - what can be awaited; it a
     allowed = _LINES
     count = 0
     seen: Counter[tuple[CodeType, int]] = Counter()
+    awaited: list[Any] = []  # what catches everything outlives those that wait for it
 
     # What is a trace function itself no other one sees, and so not that of whoever measures coverage.
     def look(frame: FrameType, event: str, __: object) -> Any:  # noqa: ANN401 - a tracer, or none  # pragma: no cover - as `sys.settrace` has it
@@ -89,6 +90,10 @@ def _close(coro: Any) -> None:  # noqa: ANN401, C901 - what can be awaited; it a
     for _ in range(_TIMES):  # pragma: no branch - nobody writes that many loops
         if coro.cr_frame is None:
             break
+        inner = coro.cr_await
+        while inspect.iscoroutine(inner):
+            awaited.append(inner)
+            inner = inner.cr_await
         for frame in awaiting(coro):
             frame.f_trace = look
         sys.setprofile(look_again)
@@ -101,3 +106,5 @@ def _close(coro: Any) -> None:  # noqa: ANN401, C901 - what can be awaited; it a
             sys.setprofile(before[1])  # first: the call of the other would put that on again
             sys.settrace(before[0])
         allowed = count = 0
+    for inner in awaited:
+        _close(inner)
