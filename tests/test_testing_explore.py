@@ -206,3 +206,14 @@ def test_timers(backend: Any, second: float, found: int) -> None:
 
     explore(fn, backend=backend, seeds=range(100, 130))
     assert len(orders) == found
+
+
+@both
+def test_a_long_function(backend: Any) -> None:
+    """It may take as many passes as in the usual order, and more, also of those of a short one."""
+
+    async def fn() -> None:
+        for _ in range(3_000):
+            await anyio.lowlevel.checkpoint()
+
+    assert explore(fn, backend=backend, seeds=3).runs == 4

@@ -62,7 +62,7 @@ def test_a_step_that_goes_on_and_on(backend: Any, monkeypatch: pytest.MonkeyPatc
 
     for _ in range(3):
         steps.do(spins, 60)
-    with pytest.raises(HungError, match=r"^do\(\) does not end; it goes on and on, 101 passes"):
+    with pytest.raises(HungError, match=r"^do\(\) does not end; it goes on and on, "):
         steps.do(spins, float("inf"))
 
 

@@ -54,8 +54,7 @@ class VirtualTime:
 
     def allow(self, most: float) -> None:
         """Let the loop take so many passes from now on."""
-        self.passes = 0
-        self.most = most
+        self.most = self.passes + most
 
     def give_up(self, why: str) -> None:
         """Have the loop ended with a `HungError` before it does anything else."""
