@@ -184,3 +184,36 @@ def test_bad_options() -> None:
         explore(planted.races, replay="a.b")
     with pytest.raises(TypeError, match="async function"):
         explore(wrong)
+
+
+@both
+@pytest.mark.parametrize(("second", "found"), [(1.0, 2), (1.001, 1)], ids=["equal", "another"])
+def test_timers(backend: Any, second: float, found: int) -> None:
+    """Those that are due at the same time end in either order; of others the first is first."""
+    orders: set[tuple[str, ...]] = set()
+
+    async def fn() -> None:
+        order: list[str] = []
+
+        async def sleeps(name: str, seconds: float) -> None:
+            await anyio.sleep(seconds)
+            order.append(name)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(sleeps, "a", 1.0)
+            group.start_soon(sleeps, "b", second)
+        orders.add(tuple(order))
+
+    explore(fn, backend=backend, seeds=range(100, 130))
+    assert len(orders) == found
+
+
+@both
+def test_a_long_function(backend: Any) -> None:
+    """It may take as many passes as in the usual order, and more, also of those of a short one."""
+
+    async def fn() -> None:
+        for _ in range(3_000):
+            await anyio.lowlevel.checkpoint()
+
+    assert explore(fn, backend=backend, seeds=3).runs == 4

@@ -15,6 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ._asyncio_loop import VirtualTimeLoop as VirtualTimeLoop
     from ._clock import HungError as HungError
     from ._everywhere import cancel_everywhere as cancel_everywhere
     from ._explore import ExploreError as ExploreError
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from ._findings import PointReport as PointReport
     from ._leaks import LeakError as LeakError
     from ._leaks import leaks as leaks
-    from ._on_asyncio import VirtualTimeLoop as VirtualTimeLoop
     from ._placed import PlaceTaskRunner as PlaceTaskRunner
     from ._schedules import schedules as schedules
     from ._scripted import Asked as Asked
@@ -86,7 +86,7 @@ _FROM: dict[str, tuple[str, ...]] = {
         "LeakError",
         "leaks",
     ),
-    "_on_asyncio": ("VirtualTimeLoop",),
+    "_asyncio_loop": ("VirtualTimeLoop",),
     "_placed": ("PlaceTaskRunner",),
     "_schedules": ("schedules",),
     "_scripted": (

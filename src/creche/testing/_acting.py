@@ -41,6 +41,7 @@ class Acting:
         self._error: BaseException | None = None
         self._failed: BaseException | None = None
         self.hung = False
+        self._doing = ""
         self._ended = False
         self._go_on()
 
@@ -97,8 +98,9 @@ class Acting:
         self.inside = True
         try:
             self._stepped.advance()
-        except HungError:
+        except HungError as exc:
             self.hung = True
+            exc.args = (f"{self._doing} does not end; {exc}",)
             raise
         finally:
             self.inside = False
@@ -123,6 +125,7 @@ class Acting:
             HungError: it does not end.
         """
         __tracebackhide__ = True
+        self._doing = f"{getattr(fn, '__name__', 'teardown')}()"
         try:
             if inspect.iscoroutinefunction(fn):
                 return self._do(lambda: fn(*args, **kwargs))
@@ -171,6 +174,7 @@ class Acting:
         self._go_on()
 
     async def _leave(self) -> None:
+        self._doing = "what was entered"
         failed = self._failed
         if failed is None:
             await self._stack.aclose()

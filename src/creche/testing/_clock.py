@@ -52,6 +52,10 @@ class VirtualTime:
         self.most: float = math.inf
         self._others: set[Thing] = threads() | processes()
 
+    def allow(self, most: float) -> None:
+        """Let the loop take so many passes from now on."""
+        self.most = self.passes + most
+
     def give_up(self, why: str) -> None:
         """Have the loop ended with a `HungError` before it does anything else."""
         self.hung = True

@@ -19,11 +19,15 @@ off by Python; the next call that is made puts it on again, by way of a profile 
 from __future__ import annotations
 
 import inspect
+import logging
 import sys
+import threading
 from collections import Counter
 from contextlib import suppress
 from types import CodeType, FrameType
 from typing import Any
+
+from creche._log import logger
 
 from ._where import awaiting
 
@@ -39,8 +43,21 @@ class _OutError(BaseException):
     """Not for anybody to catch."""
 
 
-def end(coro: Any) -> None:  # noqa: ANN401, C901 - what can be awaited; it and its two spies are one thing
-    """Close it. Nothing is raised."""
+def end(coro: Any) -> None:  # noqa: ANN401 - what can be awaited
+    """Close it. Nothing is raised, and creche itself says nothing of what comes of that."""
+    here = threading.get_ident()
+
+    def is_of_others(record: logging.LogRecord) -> bool:
+        return record.thread != here  # pragma: no cover - coverage is off then, as below
+
+    logger.addFilter(is_of_others)
+    try:
+        _close(coro)
+    finally:
+        logger.removeFilter(is_of_others)
+
+
+def _close(coro: Any) -> None:  # noqa: ANN401, C901 - what can be awaited; it and its two spies are one thing
     if not inspect.iscoroutine(coro):
         with suppress(BaseException):  # whatever it says: it was left alone for good
             coro.close()
@@ -50,6 +67,7 @@ def end(coro: Any) -> None:  # noqa: ANN401, C901 - what can be awaited; it and 
     allowed = _LINES
     count = 0
     seen: Counter[tuple[CodeType, int]] = Counter()
+    awaited: list[Any] = []  # what catches everything outlives those that wait for it
 
     # What is a trace function itself no other one sees, and so not that of whoever measures coverage.
     def look(frame: FrameType, event: str, __: object) -> Any:  # noqa: ANN401 - a tracer, or none  # pragma: no cover - as `sys.settrace` has it
@@ -65,13 +83,17 @@ def end(coro: Any) -> None:  # noqa: ANN401, C901 - what can be awaited; it and 
     def look_again(frame: FrameType | None, _: str, __: object) -> None:  # pragma: no cover - the same
         if sys.gettrace() is None:
             sys.settrace(look)
-            while frame is not None and frame.f_code is not end.__code__:
+            while frame is not None and frame.f_code is not _close.__code__:
                 frame.f_trace = look
                 frame = frame.f_back
 
     for _ in range(_TIMES):  # pragma: no branch - nobody writes that many loops
         if coro.cr_frame is None:
             break
+        inner = coro.cr_await
+        while inspect.iscoroutine(inner):
+            awaited.append(inner)
+            inner = inner.cr_await
         for frame in awaiting(coro):
             frame.f_trace = look
         sys.setprofile(look_again)
@@ -84,3 +106,5 @@ def end(coro: Any) -> None:  # noqa: ANN401, C901 - what can be awaited; it and 
             sys.setprofile(before[1])  # first: the call of the other would put that on again
             sys.settrace(before[0])
         allowed = count = 0
+    for inner in awaited:
+        _close(inner)

@@ -84,11 +84,12 @@ def explore(
     Not from inside an event loop: each run has a loop of its own, in virtual time. Wherever several
     tasks can run, their order is drawn from the seed, and some are put off while others go on; the first
     run has the order of a plain queue. On
-    asyncio callbacks that are no steps of tasks keep their order, which asyncio promises.
+    asyncio callbacks that are no steps of tasks keep their order, which asyncio promises. Time passes
+    only when nothing can run, so of two timers the one that is due first always comes first.
 
     Args:
         fn: the function; it raises if something is wrong.
-        seeds: how many seeds, from 0; or which.
+        seeds: how many seeds, from 0, the same ones each time; or which, as ``range(100, 200)``.
         backend: `"trio"` or `"asyncio"`.
         replay: run only this order, as an `ExploreError` says it.
 

@@ -101,7 +101,8 @@ class CancelReport:
     Attributes:
         title: what was run, and how it was disturbed.
         total: how many points there are.
-        points: a report of each that was tried, in order, the undisturbed run first.
+        points: a report of each that was meant to be tried, in order, the undisturbed run first;
+            `reached` says which were.
     """
 
     title: str
@@ -133,8 +134,11 @@ class CancelReport:
         return set.intersection(*hits) if hits else set()
 
     def __str__(self) -> str:
-        tried = sum(bool(point.number) for point in self.points)
-        head = f"{self.title}: {tried} of {self.total} points tried, {len(self.failures)} failed"
+        points = [point for point in self.points if point.number]
+        missed = sum(not point.reached for point in points)
+        told = f", {missed} not reached" * bool(missed)
+        tried = f"{len(points) - missed} of {self.total} points tried{told}"
+        head = f"{self.title}: {tried}, {len(self.failures)} failed"
         if self.suspects:
             at = ", or ".join(map(str, self.suspects))
             where = (

@@ -79,13 +79,17 @@ def _free(thing: Any) -> int:  # noqa: ANN401 - the same
 def _caller() -> Place | None:
     """The author's line that makes it, inside of the run; `None` for a loop's own."""
     frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 - documented
+    generated: Place | None = None  # as the `__init__` of a dataclass; or all of it, in a notebook
     while frame is not None and not frame.f_code.co_filename.startswith(_KIT):
         if _is_limiter_of_a_loop(frame):
             return None
         if is_own(frame.f_code.co_filename):
-            return Place(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_qualname)
+            place = Place(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_qualname)
+            if not place.file.startswith("<"):
+                return place
+            generated = generated or place
         frame = frame.f_back
-    return None
+    return generated
 
 
 def _is_limiter_of_a_loop(frame: FrameType) -> bool:

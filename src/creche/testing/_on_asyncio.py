@@ -1,191 +1,31 @@
-"""The stage on asyncio: virtual time, a look at every step of every task, and a say in who comes next.
+"""The stage on asyncio: what the kit knows of its tasks, and how it cancels them.
 
 What it is for: `ASYNCIO` is the one value; its twin is in `_on_trio`.
 
 What it does not know: what is looked for.
 
-How it sees every task: each step of an asyncio task, whoever made the task, is a callback that is handed
-to the loop's `call_soon`, and says by its `__self__` which task it is of. A task factory or a wrapper
-around coroutines would miss those that are made without a factory, and would change what others
-see of a task.
+Invariant: what it says of a task is so between two steps, when the loop looks; it changes none but the
+one that it is told to cancel.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
-import selectors
-import sys
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator
-from contextlib import contextmanager, suppress
-from contextvars import Context
-from typing import Any, TypeVar, TypeVarTuple, cast, final
+from collections.abc import Awaitable, Callable, Collection, Coroutine
+from typing import Any, TypeVar, cast, final
 
 import anyio
-from anyio._backends import _asyncio as anyios
 
 from ._asyncio_insides import can_fail, is_absorbed, is_internal, is_passed_on
-from ._clock import HungError, VirtualTime
-from ._ending import end
+from ._asyncio_loop import VirtualTimeLoop, close, is_cancelled
+from ._clock import VirtualTime
+from ._hung_asyncio import name
 from ._stage import Chance, Watcher
-from ._where import innermost, never_fails, short_name, waits_in
+from ._where import never_fails
 
 T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
 
-
-# What tells the tasks in a scope of anyio's that they are cancelled, in each pass of the loop until they
-# have left it, also those that cannot leave it yet: they wait for a child, or in a `finally` block.
-_CANCEL_AGAIN = vars(anyios.CancelScope).get("_deliver_cancellation")
-# So many passes with nothing else in them, and time goes on.
-_REPEATS = 20
 _HANDLE: tuple[type[Any], ...] = tuple(filter(None, [getattr(anyio, "TaskHandle", None)]))
-
-
-class _Selector(selectors.DefaultSelector):
-    """Where a selector would wait for a timer, it moves the clock there instead."""
-
-    def __init__(self, loop: VirtualTimeLoop) -> None:
-        super().__init__()
-        self._time = loop.virtual
-        self._loop = loop
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        # Not what it is told, which is a day where a timer is set for infinity.
-        nothing_else = self._loop.repeats >= _REPEATS
-        wait = (
-            0 if timeout is not None and timeout <= 0 and not nothing_else else self._loop.next_timer()
-        )
-        ready = super().select(self._time.how_long(wait))
-        if ready or wait <= 0:
-            self._time.came()
-        else:
-            self._time.nothing_came(wait)
-        return ready
-
-
-@final
-class _Step:
-    """One step of a task, which is looked at before and after."""
-
-    def __init__(self, task: asyncio.Task[Any], step: Callable[..., object], watcher: Watcher) -> None:
-        self.__self__ = task  # as what it stands for has it: asyncio shows the task in its messages
-        self._step = step
-        self._watcher = watcher
-
-    def __call__(self, *args: object) -> None:
-        self._watcher.before_step(self.__self__)
-        self._step(*args)
-        self._watcher.after_step(self.__self__)
-
-
-class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """An asyncio loop in which an hour of sleep costs nothing.
-
-    ``asyncio.Runner(loop_factory=VirtualTimeLoop)``, or the `loop_factory` of anyio's pytest plugin.
-    It gives threads and child processes a tenth of a second of real time before it jumps over them,
-    and it raises `HungError` out of the loop when nothing can happen any more.
-    """
-
-    watcher: Watcher | None = None
-    chance: Chance | None = None
-
-    def __init__(self) -> None:
-        self.virtual: VirtualTime = VirtualTime(lambda: tree(self))
-        self.repeats: int = 0
-        super().__init__(_Selector(self))
-
-    def time(self) -> float:
-        """Virtual seconds, from 0."""
-        return self.virtual.now
-
-    def call_soon(
-        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
-    ) -> asyncio.Handle:
-        """As asyncio's; steps of tasks are looked at."""
-        task = _task_of(callback)
-        if self.watcher is not None and task is not None:
-            callback = _Step(task, callback, self.watcher)
-        return super().call_soon(callback, *args, context=context)
-
-    def next_timer(self) -> float:
-        """In how many virtual seconds the next timer is due."""
-        timers: Any = self._scheduled  # type: ignore[attr-defined]  # the base of all event loops has it, and no stub
-        return timers[0].when() - self.virtual.now if timers else math.inf
-
-    def _run_once(self) -> None:
-        """One pass of the loop, before which the tasks that can run change places, or stand back.
-
-        Other callbacks come before tasks that do, in the order in which they were handed in: asyncio
-        promises that, and what a future calls first has to be done before who waits for it goes on.
-        """
-        self.repeats = self.repeats + 1 if self._is_repeating() else 0
-        late: list[asyncio.Handle] = []
-        if self.chance is not None:
-            late = self._choose(self.chance)
-        try:
-            super()._run_once()  # type: ignore[misc]  # the base of all event loops has it, and no stub
-        finally:
-            self._ready.extendleft(reversed(late))  # type: ignore[attr-defined]  # the base of all event loops has it, and no stub
-
-    def _choose(self, chance: Chance) -> list[asyncio.Handle]:
-        """Have tasks change places; those that are not to run now."""
-        ready: Any = self._ready  # type: ignore[attr-defined]  # the base of all event loops has it, and no stub
-        tasks = {n: task for n, one in enumerate(ready) if (task := _task_of(one._callback)) is not None}  # noqa: SLF001 - asyncio has no public name for it
-        if not tasks:
-            return []
-        steps = [ready[n] for n in tasks]
-        chosen = chance.order([_name(task) for task in tasks.values()])
-        if [*chosen] == [*range(len(steps))]:
-            return []
-        others = [one for n, one in enumerate(ready) if n not in tasks]
-        ready.clear()
-        ready.extend([*others, *(steps[n] for n in chosen)])
-        return [one for n, one in enumerate(steps) if n not in chosen]
-
-    def _is_repeating(self) -> bool:
-        """Whether all that can run is anyio, telling tasks once more that they are cancelled."""
-        again = False
-        for handle in self._ready:  # type: ignore[attr-defined]  # the base of all event loops has it, and no stub
-            task = _task_of(handle._callback)  # noqa: SLF001 - asyncio has no public name for it
-            if getattr(handle._callback, "__func__", None) is _CANCEL_AGAIN:  # noqa: SLF001 - asyncio has no public name for it
-                again = True
-            elif task is None or not ASYNCIO.is_cancelled(task):
-                return False
-        return again
-
-
-def _task_of(callback: object) -> asyncio.Task[Any] | None:
-    """Whose step a callback is."""
-    owner = getattr(callback, "__self__", None)
-    return owner if isinstance(owner, asyncio.Task) else None
-
-
-def _name(task: asyncio.Task[Any]) -> str:
-    """Its name; where nobody gave it one, its coroutine's: a number would be another in each run."""
-    name = task.get_name()
-    if name.startswith("Task-"):
-        name = str(getattr(task.get_coro(), "__qualname__", name))
-    return short_name(name)
-
-
-def tree(loop: asyncio.AbstractEventLoop) -> str:
-    """Who waits for what; a task that waits for another one stands above it."""
-    tasks: list[Any] = sorted(asyncio.all_tasks(loop), key=_name)
-    awaited = {task: task._fut_waiter for task in tasks if task._fut_waiter in tasks}  # noqa: SLF001 - asyncio has no public name for it
-    lines: list[str] = []
-
-    def tell(task: Any, depth: int) -> None:  # noqa: ANN401 - a task
-        where = innermost(task.get_coro())
-        at = f"waits in {waits_in(task.get_coro())}, at {where}" if where else "has not begun"
-        lines.append(f"{'  ' * depth}{_name(task)}: {at}")
-        if task in awaited:
-            tell(awaited[task], depth + 1)
-
-    for task in tasks:
-        if task not in awaited.values():
-            tell(task, 1)
-    return "\n".join(lines)
 
 
 @final
@@ -207,6 +47,7 @@ class AsyncioStage:
             HungError: it did not end.
         """
         loop = VirtualTimeLoop()
+        loop.tells_tasks = False
         loop.watcher = watcher
         loop.chance = chance
         try:
@@ -231,7 +72,7 @@ class AsyncioStage:
 
     def name_of(self, task: Any) -> str:  # noqa: ANN401 - a task
         """What the task is called."""
-        return _name(task)
+        return name(task)
 
     def coro_of(self, task: Any) -> Any:  # noqa: ANN401 - a task
         """The coroutine that it runs."""
@@ -316,8 +157,7 @@ class AsyncioStage:
 
     def is_cancelled(self, task: Any) -> bool:  # noqa: ANN401 - a task
         """Whether that error is a cancellation."""
-        waiter = task._fut_waiter  # noqa: SLF001 - asyncio has no public name for it
-        return bool(task._must_cancel) or (waiter is not None and waiter.cancelled())  # noqa: SLF001 - asyncio has no public name for it
+        return is_cancelled(task)
 
     def is_reached(self, task: Any, scope: Any, *, natively: bool) -> bool:  # noqa: ANN401 - a task, a scope
         """Whether that error is the cancellation of this scope; or a native one, if that was ours.
@@ -344,48 +184,6 @@ class AsyncioStage:
         """Whether it has ended, and not by an error."""
         # To ask for the error would be to have seen it.
         return task.done() and not task.cancelled() and task._exception is None  # noqa: SLF001 - asyncio has no public name for it
-
-
-@contextmanager
-def as_task(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> Iterator[None]:
-    """Be that task, which waits, for a moment in which the loop stands still."""
-    asyncio._set_running_loop(loop)  # noqa: SLF001 - documented, for those who make loops
-    tasks: Any = asyncio.tasks
-    tasks._enter_task(loop, task)  # noqa: SLF001 - documented, for those who make tasks
-    try:
-        yield
-    finally:
-        tasks._leave_task(loop, task)  # noqa: SLF001 - the same
-        asyncio._set_running_loop(None)  # noqa: SLF001 - the same
-
-
-def close(loop: asyncio.AbstractEventLoop) -> None:
-    """End what is left, kindly, then not; nothing of it is heard of again."""
-    time = loop.virtual if isinstance(loop, VirtualTimeLoop) else None
-    left: list[Any] = list(asyncio.all_tasks(loop))
-    interrupt: KeyboardInterrupt | None = None
-    for task in left:
-        task.cancel()
-    with suppress(HungError):
-        if left and (time is None or time.verdict is None):
-            waiter = loop.create_task(asyncio.wait(left, timeout=1))
-            while not waiter.done():
-                try:
-                    loop.run_until_complete(waiter)
-                except SystemExit:  # of one of them, and the others are to end, too
-                    pass
-                except KeyboardInterrupt as exc:
-                    interrupt = exc
-        if time is not None:
-            time.verdict = None
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.run_until_complete(loop.shutdown_default_executor())
-    for task in left:
-        task._log_destroy_pending = task._log_traceback = False  # noqa: SLF001 - asyncio has no public name for it
-        end(task.get_coro())
-    loop.close()
-    if interrupt is not None and sys.exception() is None:  # else that is what there is to tell
-        raise interrupt
 
 
 ASYNCIO = AsyncioStage()

@@ -14,7 +14,8 @@ from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from typing import Any, final
 
-from ._on_asyncio import VirtualTimeLoop, as_task, close
+from ._asyncio_loop import VirtualTimeLoop, as_task, close
+from ._clock import PASSES
 from ._stage import Chance
 
 
@@ -39,15 +40,21 @@ class SteppedAsyncio:
         self._loop = VirtualTimeLoop() if virtual else asyncio.SelectorEventLoop()
         if isinstance(self._loop, VirtualTimeLoop):
             self._loop.chance = chance
+            self._loop.tells_tasks = False
         self._parked: _Parked | None = None
+        self._is_closing = False
         self._context = copy_context()
         self._task = self._loop.create_task(main(), name="main", context=self._context)
-        self._task.add_done_callback(lambda _: self._loop.stop())
+        self._task.add_done_callback(lambda _: self._stand_still())
+
+    def _stand_still(self) -> None:
+        if not self._is_closing:  # else it would not close all that there is
+            self._loop.stop()
 
     async def park(self) -> None:
         """In `main`: let the loop stand still as soon as those have had their turn who have it now."""
         self._parked = _Parked(loop=self._loop)
-        self._loop.stop()
+        self._stand_still()
         try:
             await self._parked
         except asyncio.CancelledError as exc:
@@ -59,11 +66,13 @@ class SteppedAsyncio:
         """Let the loop go on until `main` parks, or the end.
 
         Raises:
-            HungError: neither happens.
+            HungError: neither happens, or not within 200,000 passes of the loop.
         """
         __tracebackhide__ = True
         if self._parked is not None:
             self._parked.set_result(None)
+        if isinstance(self._loop, VirtualTimeLoop):
+            self._loop.virtual.allow(PASSES)
         self._loop.run_forever()
 
     def call(self, fn: Callable[[], Any]) -> Any:  # noqa: ANN401 - what it returns
@@ -77,5 +86,8 @@ class SteppedAsyncio:
         return asyncio.current_task() is self._task
 
     def close(self) -> None:
-        """End what is left, and the loop."""
+        """End what is left, and the loop, in the usual order."""
+        self._is_closing = True
+        if isinstance(self._loop, VirtualTimeLoop):
+            self._loop.chance = None
         close(self._loop)

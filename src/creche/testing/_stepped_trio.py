@@ -17,7 +17,7 @@ from typing import Any, final
 import trio
 from outcome import Error, Outcome
 
-from ._clock import HungError
+from ._clock import PASSES, HungError
 from ._on_trio import as_task, ordered
 from ._stage import Chance
 from ._trio_clock import VirtualClock, abandon, runner_here
@@ -66,9 +66,11 @@ class SteppedTrio:
         """Let the run go on until `main` parks, or the end.
 
         Raises:
-            HungError: neither happens.
+            HungError: neither happens, or not within 200,000 passes of the loop.
         """
         __tracebackhide__ = True
+        if self._clock is not None:
+            self._clock.time.allow(PASSES)
         if self._parked and self._task is not None:
             self._parked = False
             if self._clock is not None:

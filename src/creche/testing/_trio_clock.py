@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
-from types import FrameType
+from collections.abc import AsyncGenerator, Callable, Generator
+from types import FrameType, coroutine
 from typing import Any, NoReturn, final
 
 import trio
@@ -196,9 +196,27 @@ def runner_here() -> Any:  # noqa: ANN401 - trio's own
     return context().runner
 
 
+@coroutine
+def _stands() -> Generator[None]:
+    yield
+
+
+async def _closes(generator: AsyncGenerator[Any, Any]) -> None:
+    """Close it, as soon as this is closed itself."""
+    try:
+        await _stands()
+    finally:
+        await generator.aclose()  # pragma: no cover - coverage is off then, see `_ending`
+
+
 def abandon(runner: Any) -> None:  # noqa: ANN401 - trio's own
     """See to what is left of a run that did not end; nothing of it is heard of again."""
     for task in list(runner.tasks):
         end(task.coro)
         for nursery in task.child_nurseries:
             nursery._children.clear()  # noqa: SLF001 - trio would complain when it is collected
+    # The hook of those that are collected later would call the run.
+    for generator in list(runner.asyncgens.alive):
+        closes = _closes(generator)
+        closes.send(None)
+        end(closes)

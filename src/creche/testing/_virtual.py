@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, TypeVarTuple
 
+from ._asyncio_loop import VirtualTimeLoop
 from ._clock import PASSES, VirtualTime
-from ._on_asyncio import VirtualTimeLoop
 from ._stages import BackendName, stage_named
 from ._trio_clock import VirtualClock
 

@@ -143,7 +143,8 @@ class AsyncRuleBasedStateMachine(RuleBasedStateMachine):
     change, and it may do what needs a running loop and does not wait. Preconditions, and what is before
     the first rule, such as `__init__`, run outside of the loop.
 
-    A step that cannot end raises a `HungError` with a tree of what each task waits for. If a context
+    A step that does not end raises a `HungError` with its name and a tree of what each task waits for:
+    nothing can run any more, or it has taken 200,000 passes of the loop. If a context
     manager that was entered is cancelled, as a nursery is by a task that fails, what comes out of it is
     raised by the step in which that is seen. After a step that failed the context managers are left
     with its error, and nothing of the run stays behind.
@@ -256,7 +257,8 @@ class AsyncRuleBasedStateMachine(RuleBasedStateMachine):
 
     def _begin(self) -> Acting:
         if self._acting is None:
-            if at_end := self._drawing.draw_end():
+            at_end = self._drawing.draw_end()
+            if at_end and currently_in_test_context():
                 note(f'state.order_at_end = "{at_end}"')
             self._acting = Acting(self.backend, self._drawing, virtual=not self.real_time)
         return self._acting
