@@ -1,7 +1,7 @@
 """The floors of creche: each module stands on one, and imports only what is below it.
 
-The table in `floors.py` is the map. It fails on an import upwards or sideways, on one that hides in a function, on an
-event loop that is named where it must not be, and on a file that has grown too long.
+The table in `floors.py` is the map. It fails on an import upwards or sideways, on one that hides in a
+function, on an event loop that is named where it must not be, and on a file that has grown too long.
 """
 
 from __future__ import annotations
