@@ -127,8 +127,8 @@ async def test_calls_that_block_do_not_hold_up_others() -> None:
             runner.submit_nowait(None, trio.sleep_forever)
         await trio.testing.wait_all_tasks_blocked()
         assert runner.statistics().running == 100
-        # The first time they are still to be seen; later four, whichever task trio lets go first: some may
-        # have to be seen once more.
+        # The first time they are still to be seen. Later some may have to be seen once more: four
+        # passes, whichever task trio lets go first.
         for passes in (6, 4):
             slots = [runner.submit_nowait(None, once) for _ in range(BASE)]
             for _ in range(passes):
