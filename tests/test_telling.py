@@ -243,7 +243,7 @@ def test_the_tasks_of_a_flow() -> None:
         return outer.submit(1).result()
 
     assert program() == 1
-    assert ears.parents() == {"outer[0]": None, "inner[0]": "outer[0]"}
+    assert ears.parents() == {"outer[0]": None, "outer[0]/inner[0]": "outer[0]"}
 
 
 async def test_from_a_loop_that_is_nobodys(
