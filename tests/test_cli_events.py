@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pexpect
 import pytest
@@ -204,7 +205,7 @@ def test_following(
         written.append(len(capsys.readouterr().out.splitlines()))
         path.write_bytes(whole[: 500 + 200 * len(written)])
 
-    monkeypatch.setattr(time, "sleep", write_on)
+    monkeypatch.setattr(reading, "time", SimpleNamespace(sleep=write_on))  # other threads sleep, too
     assert main(["events", str(path), "--follow"]) == 0
     assert written[0] < 9
     assert sum(written) + len(capsys.readouterr().out.splitlines()) == 10
@@ -239,7 +240,7 @@ def test_following_a_writer_that_is_killed(
             really(min(seconds, 0.05))
 
         really = time.sleep
-        monkeypatch.setattr(time, "sleep", look_on)
+        monkeypatch.setattr(reading, "time", SimpleNamespace(sleep=look_on))  # other threads sleep, too
         assert main(["events", str(path), "--follow"]) == 0
     assert len(looks) >= 5
     assert capsys.readouterr().err == "the log was not closed: its writer has gone\n"
@@ -265,7 +266,7 @@ def test_following_where_there_are_no_locks(
 
     path.write_bytes(path.read_bytes()[:500])
     monkeypatch.setattr("fcntl.flock", refuse)
-    monkeypatch.setattr(time, "sleep", look_on)
+    monkeypatch.setattr(reading, "time", SimpleNamespace(sleep=look_on))  # other threads sleep, too
     with pytest.raises(Enough):
         main(["events", str(path), "--follow"])
     assert capsys.readouterr().err == ""
