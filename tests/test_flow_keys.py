@@ -108,6 +108,35 @@ def test_a_key_in_a_task_that_is_taken() -> None:
 
 
 @ON_BOTH
+def test_a_task_that_is_tried_again(backend: Any) -> None:
+    """What it submits then has a key of its own, with or without `key=`: the one before is taken."""
+    seen: list[str] = []
+
+    @flow
+    def part() -> None:
+        seen.append(str(load.submit("x").key))
+
+    @task(retries=2, retry_delay=0)
+    def work() -> str:
+        part()
+        seen.extend(str(slot.key) for slot in (load.submit("x"), keyed.submit("x")))
+        if len(seen) < 9:
+            raise ValueError("again")
+        return "done"
+
+    @flow(backend=backend)
+    def main() -> str:
+        return work.submit().result()
+
+    assert main() == "done"
+    assert seen == [
+        f"work[0]{attempt}/{key}"
+        for attempt in ("", "#2", "#3")
+        for key in ("part/load[0]", "load[0]", "keyed['x']")
+    ]
+
+
+@ON_BOTH
 def test_a_number_that_is_taken(backend: Any) -> None:
     """By a call that was numbered: the two are of one name, and only one of them has a `key=`."""
     by_number = load.with_options(key=int)

@@ -169,6 +169,8 @@ def test_tags() -> None:
         ("load[3]", "load"),
         ("census/parse['ast.py']", "census/parse"),
         ("part[1]/load[0]", "part/load"),
+        ("work[1]#2/load['a']", "work/load"),
+        ("issue[1]#2", "issue"),
         ("part['a/b]/c']/load['it\\'s'][0]", "part/load"),
         ("fetch-17", "fetch"),
         ("2024-01", "2024"),

@@ -24,10 +24,11 @@ _HEAD, _TAIL = 200, 40
 _SHOWN = 10
 """How many keys a message spells out."""
 
-# What makes a key one of many: `load[3]`, `fetch-17`; and below a task or a subflow: `part[1]/load[0]`.
+# What makes a key one of many: `load[3]`, `fetch-17`; and below a task or a subflow: `part[1]/load[0]`,
+# or an attempt of a task: `part[1]#2/load[0]`.
 # What is in quotes may be anything.
 _MANY = re.compile(
-    r"""\[(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^]'"])*\](?=/|$)|\[.*|-\d+$""", re.DOTALL
+    r"""\[(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^]'"])*\](?:#\d+(?=/)|(?=/|$))|\[.*|-\d+$""", re.DOTALL
 )
 
 

@@ -1,7 +1,8 @@
 """The keys that one run of a flow gives out.
 
 What it is for: a key names its task, and what tells it apart: a number, or what its `key=` makes of the
-arguments. What a task submits, or a subflow, has what submits it before it.
+arguments. What a task submits, or a subflow, has what submits it before it; what a later attempt of the
+task submits has the number of that, too, since the calls of the earlier ones have their keys still.
 
 What it does not know: calls; when a key is free again.
 
@@ -99,7 +100,11 @@ class Keys:
 
     def _before(self) -> str:
         task = IN_TASK.get()
-        return f"{task}/" if task else self._prefix
+        if not task:
+            return self._prefix
+        slot = self._slots.get(task)
+        attempt = 1 if slot is None else slot.attempt
+        return f"{task}/" if attempt == 1 else f"{task}#{attempt}/"
 
     def _taken(self, key: str, cure: str) -> KeyTaken:
         there = self._slots.get(key)
