@@ -22,7 +22,6 @@ from ._bodies import Bodies, timed_out
 from ._call import Call, close_unbegun, run_in_context
 from ._capture import classify, fatal_part
 from ._carrier import Carrier, begin_inline, end_inline
-from ._errors import StopCall
 from ._grace import Grace
 from ._guards import ThreadGuards
 from ._halting import SCOPE_CANCELLED, Halting
@@ -194,7 +193,9 @@ class Performer:
         onward = None
         try:
             if raised is not None:
-                onward = self._settle_raised(slot, call, raised, native, in_own_task=in_own_task)
+                onward = self._settle_raised(
+                    slot, call, raised, native, carrier.request, in_own_task=in_own_task
+                )
             elif value is not _NOT_RETURNED:
                 board.settle(slot, State.COMPLETED, value)
             elif carrier.request is not None:
@@ -255,11 +256,11 @@ class Performer:
                 and carrier.request is None
                 and self._backend.is_intact(carrier.task, carrier.mark)
             ):
-                return self._settle_raised(slot, call, raised, 0, in_own_task=True)
+                return self._settle_raised(slot, call, raised, 0, carrier.request, in_own_task=True)
             raised = carrier.leave_kept(raised)
             onward = None
             if raised is not None:
-                onward = self._settle_raised(slot, call, raised, 0, in_own_task=True)
+                onward = self._settle_raised(slot, call, raised, 0, carrier.request, in_own_task=True)
             elif value is not _NOT_RETURNED:
                 board.settle(slot, State.COMPLETED, value)
             elif board.announcer.hears:
@@ -313,6 +314,7 @@ class Performer:
         call: Call,
         raised: BaseException,
         native: int,
+        request: tuple[Origin, str] | None,
         *,
         in_own_task: bool,
     ) -> BaseException | None:
@@ -321,18 +323,16 @@ class Performer:
         if isinstance(raised, PlaceFailed):
             self.settle_failed(slot, call, State.CRASHED, raised.error, is_lost=True)
             return raised.cancellation if enclosing_cancelled else None
-        is_stop = isinstance(raised, StopCall)  # whoever is to stop has seen a real one by now
-        kind = StopCall if is_stop else backend.cancelled
-        verdict = classify(raised, kind, enclosing_cancelled=enclosing_cancelled)
+        verdict = classify(raised, backend.cancelled, enclosing_cancelled=enclosing_cancelled)
         if enclosing_cancelled and in_own_task:  # a plain call would start in its place, and not look
             self._halting.look()
         if verdict.state is State.CANCELLED:
             assert verdict.origin is not None
-            if verdict.origin == "foreign":
-                board.cancel(slot, "foreign", _STRAY)
-            else:
+            if verdict.origin != "foreign":
                 board.cancel(slot, *(self._halting.halted or ("outer", SCOPE_CANCELLED)))
-            return None if is_stop else verdict.onward
+            else:  # a stray one, perhaps of a call that was being cancelled anyhow
+                board.cancel(slot, *(request or ("foreign", _STRAY)))
+            return verdict.onward
         assert verdict.error is not None
         self.settle_failed(slot, call, verdict.state, verdict.error)
         return verdict.onward
