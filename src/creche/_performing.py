@@ -19,7 +19,7 @@ from outcome import Error
 from ._backend import Backend
 from ._board import Board
 from ._bodies import Bodies, timed_out
-from ._call import Call, close_unbegun, run_in_context
+from ._call import Call, close_unbegun
 from ._capture import classify, fatal_part
 from ._carrier import Carrier, begin_inline, end_inline
 from ._grace import Grace
@@ -170,7 +170,7 @@ class Performer:
                     if in_own_task:
                         value = await await_openly(call.fn, call.args)
                     else:
-                        value = await run_in_context(call.context, call.fn, call.args)
+                        value = await self.bodies.in_context(call, call.fn, call.args)
                 else:
                     if retry is not None:
                         came = await self.retrier.run(
