@@ -246,6 +246,18 @@ def test_no_memory() -> None:
         _raised.describe(_Heavy())
 
 
+def test_no_memory_for_a_plain_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same."""
+
+    def dump_value(answer: Any) -> bytes:
+        if answer[0] == _body.VALUE:
+            raise MemoryError
+        return dump_plain(answer)
+
+    monkeypatch.setattr(_body, "dump_plain", dump_value)
+    assert isinstance(outcome(str).error, MemoryError)
+
+
 class _Loads:
     def __reduce__(self) -> Any:
         return throw, (MemoryError(),)

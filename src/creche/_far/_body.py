@@ -134,9 +134,9 @@ def _call(stop: Stop | None, call: list[Any]) -> Any:  # noqa: ANN401 - whatever
 
 
 def _returned(result: object, *, in_band: bool) -> list[Part]:
-    if type(result) in PLAIN:
-        return [dump_plain((VALUE, result))]
     try:
+        if type(result) in PLAIN:
+            return [dump_plain((VALUE, result))]
         return dump((VALUE, result), in_band=in_band)
     except MemoryError as exc:
         return _raised(exc)
