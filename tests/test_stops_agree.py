@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,15 @@ import pytest
 import sniffio
 
 from calls import stray
-from creche import CallCancelled, CallCrashed, ConcurrentTaskRunner, SequentialTaskRunner, Slot, State
+from creche import (
+    CallCancelled,
+    CallCrashed,
+    ConcurrentTaskRunner,
+    SequentialTaskRunner,
+    Slot,
+    State,
+    check_cancelled,
+)
 from creche._far._body import CANCELLED, EXIT, SERIALIZE, carry
 from creche._far._pickling import load
 from creche._far._stop import Stop
@@ -118,6 +127,33 @@ async def test_a_stray_out_of_a_call_that_was_cancelled(make: Callable[..., Any]
         await runner.wait("k")
     slot = runner.slots["k"]
     assert (slot.state, slot.origin, slot.reason) == (State.CANCELLED, "cancel", "by us")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("make", [ConcurrentTaskRunner, SequentialTaskRunner])
+async def test_a_stray_out_of_a_call_whose_time_has_passed(make: Callable[..., Any]) -> None:
+    """That counts, also where it comes out of a thread."""
+    strays = [await kept()]
+
+    async def fn() -> None:
+        try:
+            await anyio.sleep(60)
+        except BaseException as exc:
+            raise BaseExceptionGroup("both", [exc, strays[0]]) from None
+
+    def plain() -> None:
+        try:
+            while True:
+                check_cancelled()
+                time.sleep(0.005)
+        except BaseException:
+            raise strays[0] from None
+
+    async with make().start() as runner:
+        for call in (fn, plain):
+            slot = await runner.submit(None, call, timeout=0.05)
+            await runner.wait(slot)
+            assert isinstance(slot.peek_error(), TimeoutError)
 
 
 async def kept() -> BaseException:

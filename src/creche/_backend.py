@@ -29,6 +29,11 @@ class Scope(Protocol):
     @shield.setter
     def shield(self, value: bool, /) -> None: ...
 
+    @property
+    def cancel_called(self) -> bool:
+        """Whether it was cancelled, or its deadline has passed."""
+        ...
+
     def cancel(self) -> None:
         """Cancel what runs inside, level-triggered; idempotent."""
         ...

@@ -193,8 +193,15 @@ class Performer:
         onward = None
         try:
             if raised is not None:
+                is_late = timeout is not None and retry is None and scope.cancel_called
                 onward = self._settle_raised(
-                    slot, call, raised, native, carrier.request, in_own_task=in_own_task
+                    slot,
+                    call,
+                    raised,
+                    native,
+                    carrier.request,
+                    in_own_task=in_own_task,
+                    is_late=is_late,
                 )
             elif value is not _NOT_RETURNED:
                 board.settle(slot, State.COMPLETED, value)
@@ -317,6 +324,7 @@ class Performer:
         request: tuple[Origin, str] | None,
         *,
         in_own_task: bool,
+        is_late: bool = False,
     ) -> BaseException | None:
         backend, board = self._backend, self._board
         enclosing_cancelled = backend.is_cut() or (not in_own_task and backend.native_cancels() > native)
@@ -330,6 +338,10 @@ class Performer:
             assert verdict.origin is not None
             if verdict.origin != "foreign":
                 board.cancel(slot, *(self._halting.halted or ("outer", SCOPE_CANCELLED)))
+            elif request is None and is_late:
+                assert call.wishes.timeout is not None
+                error = timed_out(slot.key, call.wishes.timeout)
+                self.settle_failed(slot, call, State.FAILED, error)
             else:  # a stray one, perhaps of a call that was being cancelled anyhow
                 board.cancel(slot, *(request or ("foreign", _STRAY)))
             return verdict.onward
