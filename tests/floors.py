@@ -9,7 +9,7 @@ from __future__ import annotations
 
 # Floor by floor, from the ground up.
 FLOORS: list[set[str]] = [
-    {"_tracebacks"},
+    {"_awaiting", "_tracebacks"},
     {"_spelling"},
     {
         "_bell",
@@ -59,7 +59,7 @@ FLOORS: list[set[str]] = [
         "_backends._kept_trio",
         "_backends._nursery",
     },
-    {"_options", "_thread_queue", "_backends._primitives"},
+    {"_options", "_thread_queue", "_backends._left_groups", "_backends._primitives"},
     {"_backends._trio", "_backends._asyncio", "_slot", "_announce"},
     {"_arguments", "_telling", "_unread"},
     {"_backends", "_carrier", "_inputs", "_lanes", "_board", "_portal"},
@@ -201,6 +201,7 @@ MAY_NAME = {
     "_backends._asyncio": {"asyncio", "anyio"},
     "_backends._inside": {"asyncio", "anyio"},
     "_backends._nursery": {"asyncio"},
+    "_backends._left_groups": {"asyncio"},
     "_backends._primitives": {"asyncio", "anyio"},
     "notebook": {"asyncio"},  # the loop of IPython's shell, which no run has begun on
     "afterwards._replaying": {"trio"},  # a loop of its own, in virtual time

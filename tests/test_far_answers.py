@@ -17,11 +17,12 @@ import cloudpickle
 import pytest
 import trio
 
+from creche import check_cancelled
 from creche._errors import CallCancelled, CallCrashed, RemoteError, RemoteTraceback
 from creche._far import _body, _raised
 from creche._far._body import carry
 from creche._far._pickling import dump, dump_plain, load
-from creche._far._stop import Stop, is_stopping
+from creche._far._stop import Cut, Stop, is_stopping
 from creche.places._answers import CANCELLED_THERE, unpack
 from parcels import Closing, Throws, outcome, throw
 
@@ -245,6 +246,18 @@ def test_no_memory() -> None:
         _raised.describe(_Heavy())
 
 
+def test_no_memory_for_a_plain_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same."""
+
+    def dump_value(answer: Any) -> bytes:
+        if answer[0] == _body.VALUE:
+            raise MemoryError
+        return dump_plain(answer)
+
+    monkeypatch.setattr(_body, "dump_plain", dump_value)
+    assert isinstance(outcome(str).error, MemoryError)
+
+
 class _Loads:
     def __reduce__(self) -> Any:
         return throw, (MemoryError(),)
@@ -282,26 +295,26 @@ def test_async_calls_that_are_to_stop(loop: str, late: bool) -> None:
     call = [fn, (), loop, contextvars.copy_context(), None, True]
     with pytest.raises(BaseException) as caught:
         _body._call(stop, call)
-    assert _body._is_cancel(caught.value, stop)
+    assert isinstance(caught.value, Cut)
 
 
 def test_plain_calls_that_stop() -> None:
-    """By creche's own exception, once they were asked to."""
+    """By what `check_cancelled` raises; any `Exception` is their failure, as on the loop."""
     stop = Stop()
     stop.set()
     stop.set()
 
     def obey() -> None:
         assert is_stopping()
-        raise CallCancelled("key", "cancel", "asked to")
+        check_cancelled()
 
     with pytest.raises(CallCrashed) as caught:
         outcome(obey, stop=stop)
     assert caught.value.kind == CANCELLED_THERE
-    stop.clear()
-    assert not is_stopping()
     error = outcome(lambda: throw(CallCancelled("key", "cancel", "of its own")), stop=stop).error
     assert isinstance(error, CallCancelled)
+    stop.clear()
+    assert not is_stopping()
 
 
 @pytest.mark.filterwarnings("default")  # what distributed says at its import
@@ -311,6 +324,25 @@ def test_a_syntax_error_where_distributed_is() -> None:
     came = outcome(compile, "x = = 1", "a file", "exec")
     assert str(came.error) == "invalid syntax (a file, line 1)"
     assert came.error.text == "x = = 1\n"
+
+
+@pytest.mark.filterwarnings("default")  # what distributed says at its import
+def test_exceptions_in_others_where_distributed_is() -> None:
+    """Also in a group of a class of its own, and in a value, they are pickled as they want to be."""
+    importlib.import_module("distributed.utils")
+
+    class Several(ExceptionGroup[Exception]):
+        pass
+
+    def bad() -> Exception:
+        return SyntaxError("bad", ("a file", 1, 2, "x = = 1"))
+
+    def fail() -> None:
+        raise Several("several", [bad()])
+
+    error = outcome(fail).error
+    assert str(error.exceptions[0]) == "bad (a file, line 1)"
+    assert str(outcome(lambda: [bad()]).value[0]) == "bad (a file, line 1)"
 
 
 def test_large_buffers_travel_beside() -> None:

@@ -12,7 +12,10 @@ from collections.abc import Iterator
 import pytest
 
 from creche._far import _orphans, _worker
-from creche._far._frames import TOKEN, wrap
+from creche._far._body import VALUE
+from creche._far._frames import TOKEN, Frame, wrap
+from creche._far._pickling import Part, dump_plain
+from creche._far._stop import Stop
 from creche._far._worker import END, Worker, flush, main
 
 
@@ -94,6 +97,44 @@ def test_what_was_taken_back_is_passed_over(ends: Ends) -> None:
         for piece in wrap(number, 0.0, [bytes([number])]):
             ends.ours.sendall(piece)
     assert ends.worker._next(3) == (3, 0.0, [b"\x03"])
+
+
+@pytest.mark.parametrize("graceful", [True, False])
+def test_a_call_that_is_told_to_stop_while_it_is_read(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch, *, graceful: bool
+) -> None:
+    """It has begun: it is told, if calls are told at all. The next one is not."""
+    told: list[bool] = []
+    worker = ends.worker
+    settings = {
+        "parent": os.getppid(),
+        "path": sys.path,
+        "argv": sys.argv,
+        "graceful": graceful,
+        "initializer": [],
+    }
+
+    def read(number: int) -> Frame:
+        if number == 1:
+            worker.stop.set()
+        return number, 0.0, [dump_plain(settings)]
+
+    def carry(parts: object, stop: Stop | None = None, **options: object) -> list[Part]:
+        del parts
+        if not options:  # it is no initializer
+            told.append(stop is not None and stop.is_set)
+        return [dump_plain((VALUE, None))]
+
+    before = signal.getsignal(signal.SIGTERM)
+    for name, value in {"carry": carry, "die_with": repr, "_next": read}.items():
+        owner = worker if name == "_next" else _worker
+        monkeypatch.setattr(owner, name, value)
+    os.write(ends.give, TOKEN.pack(1) + TOKEN.pack(2) + TOKEN.pack(END))
+    try:
+        worker.serve()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert told == [graceful, False]
 
 
 class Shut:

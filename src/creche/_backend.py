@@ -29,6 +29,11 @@ class Scope(Protocol):
     @shield.setter
     def shield(self, value: bool, /) -> None: ...
 
+    @property
+    def cancel_called(self) -> bool:
+        """Whether it was cancelled, or its deadline has passed."""
+        ...
+
     def cancel(self) -> None:
         """Cancel what runs inside, level-triggered; idempotent."""
         ...
@@ -158,6 +163,9 @@ class Backend(NamedTuple):
         renew_native_cancel: if there are more of these than there were, and no scope around the task is
             cancelled, which would show again by itself, let the last one come again at the next await:
             what it came as gave way to something else. Whether it does.
+        when_thrown: told of what the running task awaits, and of an exception that is about to be
+            thrown into it: sees to it that what is counted as `native_cancels` came from outside of it.
+            `None` where there is nothing to see to.
         shed_cancel: let the running task, which is the argument and about to end, not be hit by one that
             was forgotten: gives what to await, if there is one.
         is_innermost: whether a nursery is the innermost of its task, as far as the loop tells.
@@ -208,6 +216,7 @@ class Backend(NamedTuple):
     native_cancels: Callable[[], int]
     forget_native_cancels: Callable[[int], None]
     renew_native_cancel: Callable[[int], bool]
+    when_thrown: Callable[[Any, BaseException], None] | None
     shed_cancel: Callable[[Any], Awaitable[None] | None]
     is_innermost: Callable[[Nursery], bool]
     poster: Callable[[], Callable[[Callable[[], object]], None]]

@@ -11,7 +11,7 @@ Invariant: a place in a thread that was taken for it is free again when its body
 from __future__ import annotations
 
 import inspect
-from collections.abc import Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, cast, final
 
 from outcome import Error, Value
@@ -58,9 +58,15 @@ class Bodies:
                 return await self.plain(slot, call, carrier, in_own_task=in_own_task)
             if in_own_task:
                 return Value(await await_openly(call.fn, call.args))
-            return Value(await run_in_context(call.context, call.fn, call.args))
+            return Value(await self.in_context(call, call.fn, call.args))
         finally:
             del self, slot, call, carrier  # see Performer.perform
+
+    def in_context(
+        self, call: Call, fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...]
+    ) -> Awaitable[Any]:
+        """Await what a function gives in the task of the submitter, in the context of the call."""
+        return run_in_context(call.context, fn, args, self._backend.when_thrown)
 
     async def at_seat(
         self, slot: Slot[Any], call: Call, carrier: Carrier, ticket: Ticket
@@ -112,7 +118,7 @@ class Bodies:
             try:
                 if in_own_task:
                     return Value(await await_openly(itself, (came.value,)))
-                return Value(await run_in_context(call.context, itself, (came.value,)))
+                return Value(await self.in_context(call, itself, (came.value,)))
             finally:
                 close_unbegun(came.value)  # Ctrl-C may have come before its first step
         finally:

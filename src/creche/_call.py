@@ -108,6 +108,7 @@ def run_in_context(
     context: Context,
     fn: Callable[..., Awaitable[Any]],
     args: tuple[Any, ...],
+    when_thrown: Callable[[Any, BaseException], None] | None = None,
 ) -> Generator[Any, Any, Any]:
     """Await what a function gives in the present task, every step of it in a context of its own.
 
@@ -118,6 +119,7 @@ def run_in_context(
         context: to call the function in, and to make each step in.
         fn: gives an awaitable.
         args: its arguments.
+        when_thrown: told of what is awaited, and of an exception that is about to be thrown into it.
 
     Returns:
         what came of the awaitable.
@@ -134,6 +136,8 @@ def run_in_context(
         try:
             step, sent = coroutine.send, (yield message)
         except BaseException as exc:  # noqa: BLE001 - passed on to the call
+            if when_thrown is not None:
+                when_thrown(coroutine, exc)
             step, sent = coroutine.throw, exc
 
 

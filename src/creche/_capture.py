@@ -22,7 +22,8 @@ The four, in the order in which they are asked for:
 4.  Only cancellation is left and nobody around is cancelled: a stray one, ``foreign``. It is contained;
     let out, it would take down siblings that it has nothing to do with.
 
-The cancellation part of 1 to 3 travels on if an enclosing scope is cancelled, and only then.
+The cancellation part of 1 to 3 travels on if an enclosing scope is cancelled, and only then. What
+`check_cancelled` raises is cancellation, too, and never travels on: whoever is to stop sees a real one.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, final
 
+from ._errors import StopCall
 from ._far._groups import leaves as leaves
 from ._far._groups import split as split
 from ._states import Origin, State
@@ -70,7 +72,10 @@ def classify(
     Returns:
         how the call ended.
     """
-    cancellation, rest = split(exc, cancelled)
+    cancellation: BaseException | None = None
+    rest = split(exc, StopCall)[1]
+    if rest is not None:
+        cancellation, rest = split(rest, cancelled)
     onward = cancellation if enclosing_cancelled else None
     if rest is None:
         origin: Origin = "outer" if enclosing_cancelled else "foreign"

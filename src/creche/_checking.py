@@ -37,5 +37,5 @@ def check_cancelled() -> None:
             raise StopCall
         return
     far = sys.modules.get(_FAR)
-    if far is not None and far.is_stopping():
+    if far is not None and far.is_stopping() and not any_loop_here():
         raise StopCall

@@ -137,7 +137,7 @@ class ThreadGuards:
             is_late = carrier.is_late
             carrier.due = None
         try:
-            if isinstance(came, Error) and isinstance(came.error, StopCall):
+            if isinstance(came, Error) and (split(came.error, (StopCall, backend.cancelled))[1] is None):
                 # What cancels the call shows here. Only by the clock of the thread it may be early.
                 await backend.checkpoint_if_cancelled()
                 if is_late:

@@ -19,10 +19,9 @@ from outcome import Error
 from ._backend import Backend
 from ._board import Board
 from ._bodies import Bodies, timed_out
-from ._call import Call, close_unbegun, run_in_context
+from ._call import Call, close_unbegun
 from ._capture import classify, fatal_part
 from ._carrier import Carrier, begin_inline, end_inline
-from ._errors import StopCall
 from ._grace import Grace
 from ._guards import ThreadGuards
 from ._halting import SCOPE_CANCELLED, Halting
@@ -171,7 +170,7 @@ class Performer:
                     if in_own_task:
                         value = await await_openly(call.fn, call.args)
                     else:
-                        value = await run_in_context(call.context, call.fn, call.args)
+                        value = await self.bodies.in_context(call, call.fn, call.args)
                 else:
                     if retry is not None:
                         came = await self.retrier.run(
@@ -194,7 +193,16 @@ class Performer:
         onward = None
         try:
             if raised is not None:
-                onward = self._settle_raised(slot, call, raised, native, in_own_task=in_own_task)
+                is_late = timeout is not None and retry is None and scope.cancel_called
+                onward = self._settle_raised(
+                    slot,
+                    call,
+                    raised,
+                    native,
+                    carrier.request,
+                    in_own_task=in_own_task,
+                    is_late=is_late,
+                )
             elif value is not _NOT_RETURNED:
                 board.settle(slot, State.COMPLETED, value)
             elif carrier.request is not None:
@@ -255,11 +263,11 @@ class Performer:
                 and carrier.request is None
                 and self._backend.is_intact(carrier.task, carrier.mark)
             ):
-                return self._settle_raised(slot, call, raised, 0, in_own_task=True)
+                return self._settle_raised(slot, call, raised, 0, carrier.request, in_own_task=True)
             raised = carrier.leave_kept(raised)
             onward = None
             if raised is not None:
-                onward = self._settle_raised(slot, call, raised, 0, in_own_task=True)
+                onward = self._settle_raised(slot, call, raised, 0, carrier.request, in_own_task=True)
             elif value is not _NOT_RETURNED:
                 board.settle(slot, State.COMPLETED, value)
             elif board.announcer.hears:
@@ -313,26 +321,30 @@ class Performer:
         call: Call,
         raised: BaseException,
         native: int,
+        request: tuple[Origin, str] | None,
         *,
         in_own_task: bool,
+        is_late: bool = False,
     ) -> BaseException | None:
         backend, board = self._backend, self._board
         enclosing_cancelled = backend.is_cut() or (not in_own_task and backend.native_cancels() > native)
         if isinstance(raised, PlaceFailed):
             self.settle_failed(slot, call, State.CRASHED, raised.error, is_lost=True)
             return raised.cancellation if enclosing_cancelled else None
-        is_stop = isinstance(raised, StopCall)  # whoever is to stop has seen a real one by now
-        kind = StopCall if is_stop else backend.cancelled
-        verdict = classify(raised, kind, enclosing_cancelled=enclosing_cancelled)
+        verdict = classify(raised, backend.cancelled, enclosing_cancelled=enclosing_cancelled)
         if enclosing_cancelled and in_own_task:  # a plain call would start in its place, and not look
             self._halting.look()
         if verdict.state is State.CANCELLED:
             assert verdict.origin is not None
-            if verdict.origin == "foreign":
-                board.cancel(slot, "foreign", _STRAY)
-            else:
+            if verdict.origin != "foreign":
                 board.cancel(slot, *(self._halting.halted or ("outer", SCOPE_CANCELLED)))
-            return None if is_stop else verdict.onward
+            elif request is None and is_late:
+                assert call.wishes.timeout is not None
+                error = timed_out(slot.key, call.wishes.timeout)
+                self.settle_failed(slot, call, State.FAILED, error)
+            else:  # a stray one, perhaps of a call that was being cancelled anyhow
+                board.cancel(slot, *(request or ("foreign", _STRAY)))
+            return verdict.onward
         assert verdict.error is not None
         self.settle_failed(slot, call, verdict.state, verdict.error)
         return verdict.onward

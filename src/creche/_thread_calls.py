@@ -28,7 +28,6 @@ from ._board import Board
 from ._call import Call
 from ._capture import classify
 from ._carrier import Carrier, Lender
-from ._errors import StopCall
 from ._guests import Guests
 from ._performing import Performer
 from ._places import Places
@@ -245,8 +244,7 @@ class ThreadCalls:
     def _fail(self, job: ThreadCall, error: BaseException) -> None:
         request = job.carrier.request  # a halt has cancelled them all
         try:
-            kind = StopCall if isinstance(error, StopCall) else self._backend.cancelled
-            verdict = classify(error, kind, enclosing_cancelled=False)
+            verdict = classify(error, self._backend.cancelled, enclosing_cancelled=False)
             if verdict.state is not State.CANCELLED:
                 assert verdict.error is not None
                 self._performer.settle_failed(job.slot, job.call, verdict.state, verdict.error)

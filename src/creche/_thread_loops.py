@@ -171,9 +171,9 @@ class _Trip:
             with scope:
                 self.came = Value(await work.fn(*work.args))
         except BaseException as exc:  # noqa: BLE001 - handed over, whatever it is
-            rest = split(exc, backend.cancelled)[1]
-            # A thread that this code has started, and that was to stop, has said so.
-            self.came = None if rest is None or isinstance(rest, StopCall) else Error(rest)
+            # And a thread that this code has started, and that was to stop, says so.
+            rest = split(exc, (backend.cancelled, StopCall))[1]
+            self.came = None if rest is None else Error(rest)
         finally:
             with self._lock:
                 self._cancel = None

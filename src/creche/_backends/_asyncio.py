@@ -29,6 +29,7 @@ from creche._backend import CARRIER_NAME, Backend, Nursery, Parkable, Scope
 
 from ._daemons import NextThread
 from ._inside import KNOWN, STATES, checkpoint, running_task, state_of
+from ._left_groups import TAKE_BACK
 from ._limiters import adopt_of_anyio
 from ._primitives import CHOSEN, with_anyio
 from ._threads import ThreadCall, leave_loop, named
@@ -339,6 +340,7 @@ BACKEND = Backend(
     native_cancels=_native_cancels,
     forget_native_cancels=_forget_native_cancels,
     renew_native_cancel=_renew_native_cancel,
+    when_thrown=TAKE_BACK,
     shed_cancel=_shed_cancel,
     is_innermost=_is_innermost,
     poster=_poster,

@@ -299,6 +299,7 @@ BACKEND = Backend(
     native_cancels=lambda: 0,
     forget_native_cancels=_forget_native_cancels,
     renew_native_cancel=lambda _: False,
+    when_thrown=None,
     shed_cancel=lambda _: None,
     is_innermost=_is_innermost,
     poster=_poster,

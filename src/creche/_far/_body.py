@@ -37,17 +37,9 @@ VALUE, RAISED, EXIT, SERIALIZE, DESERIALIZE, CANCELLED, STRAY = (
     "stray",
 )
 
-_STOP = "creche.StopCall"
-
-_CANCELS = {
-    _STOP,
-    "creche.CallCancelled",
-    "trio.Cancelled",
-    "asyncio.exceptions.CancelledError",
-}
-
-# By loop: the name of its own exception for cancellation.
+# By loop: the name of its own exception for cancellation; and what `check_cancelled` raises on either.
 _CANCELLED_ON = {"trio": "Cancelled", "asyncio": "CancelledError"}
+_STOP = ("creche._errors", "StopCall")
 
 # Functions that do not depend on when they were pickled are sent as bytes of their own, and loaded once.
 _FUNCTIONS: dict[bytes, Any] = {}
@@ -90,7 +82,7 @@ def carry(
 
 def _ended(exc: BaseException, stop: Stop | None, loop: str | None) -> list[Part]:
     """What becomes of a call that has raised, by the capture rule; see `creche._capture`."""
-    rest = None if _is_cancel(exc, stop) else _without_cancellation(exc, loop)
+    rest = None if isinstance(exc, Cut) else _without_cancellation(exc, loop)
     if rest is None:
         is_to_stop = stop is not None and stop.is_set
         return _answer(CANCELLED, shown(exc), "") if is_to_stop else [dump_plain((STRAY,))]
@@ -104,11 +96,12 @@ def _without_cancellation(exc: BaseException, loop: str | None) -> BaseException
     """What is left of what a call has raised; all of it, if it is none that a loop could cancel."""
     if loop is None:
         return exc
-    if name_of(type(exc)) == _STOP:
-        return None
-    # Where nobody has imported the loop nobody has raised its exception.
-    cancelled = getattr(sys.modules.get(loop), _CANCELLED_ON[loop], ())
-    return split(exc, cancelled)[1]
+    # Where nobody has imported the module nobody has raised its exception.
+    found = [
+        getattr(sys.modules.get(module), name, None)
+        for module, name in ((loop, _CANCELLED_ON[loop]), _STOP)
+    ]
+    return split(exc, tuple(kind for kind in found if kind is not None))[1]
 
 
 def _code_of(exc: BaseException) -> int | None:
@@ -140,14 +133,10 @@ def _call(stop: Stop | None, call: list[Any]) -> Any:  # noqa: ANN401 - whatever
     return context.run(await_given, loop, stop, result)
 
 
-def _is_cancel(exc: BaseException, stop: Stop | None) -> bool:
-    return isinstance(exc, Cut) or (stop is not None and stop.is_set and name_of(type(exc)) in _CANCELS)
-
-
 def _returned(result: object, *, in_band: bool) -> list[Part]:
-    if type(result) in PLAIN:
-        return [dump_plain((VALUE, result))]
     try:
+        if type(result) in PLAIN:
+            return [dump_plain((VALUE, result))]
         return dump((VALUE, result), in_band=in_band)
     except MemoryError as exc:
         return _raised(exc)

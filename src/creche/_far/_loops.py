@@ -5,8 +5,8 @@ them comes, and not before.
 
 What it does not know: transports, and how a call is packed.
 
-Invariant: a call that is asked to stop is cancelled as its loop cancels, once. What it returns counts,
-also when it is being cancelled.
+Invariant: a call that is asked to stop is cancelled as on the loop of the run: until it ends, and not
+where it is shielded. What it returns counts, also when it is being cancelled.
 """
 
 from __future__ import annotations
@@ -30,8 +30,7 @@ def run_async(loop: str, stop: Stop | None, fn: Callable[..., Any], args: tuple[
     Returns:
         what the call returned.
     """
-    stop = stop or Stop()
-    return _in_trio(stop, fn, args) if loop == "trio" else _in_asyncio(stop, fn, args)
+    return _in_trio(stop or Stop(), fn, args) if loop == "trio" else _in_asyncio(stop, fn, args)
 
 
 def await_given(loop: str, stop: Stop | None, given: Any) -> Any:  # noqa: ANN401 - whatever it gives
@@ -71,18 +70,22 @@ def _in_trio(stop: Stop, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any: 
     return trio.run(main)
 
 
-def _in_asyncio(stop: Stop, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:  # noqa: ANN401 - whatever the call gives
+def _in_asyncio(stop: Stop | None, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:  # noqa: ANN401 - whatever the call gives
     asyncio = importlib.import_module("asyncio")
     came: list[Any] = []
 
     async def main() -> None:
-        loop = asyncio.get_running_loop()
-        task = asyncio.current_task()
-        stop.when_set(lambda: loop.call_soon_threadsafe(task.cancel))
-        try:
+        if stop is None:  # and nothing is imported for it
             came.append(await fn(*args))
-        finally:
-            stop.when_set(None)
+            return
+        loop = asyncio.get_running_loop()
+        # asyncio's own `Task.cancel` comes once, and knows of no shield.
+        with importlib.import_module("anyio").CancelScope() as scope:
+            stop.when_set(lambda: loop.call_soon_threadsafe(scope.cancel))
+            try:
+                came.append(await fn(*args))
+            finally:
+                stop.when_set(None)
 
     try:
         asyncio.run(main())
@@ -90,4 +93,6 @@ def _in_asyncio(stop: Stop, fn: Callable[..., Any], args: tuple[Any, ...]) -> An
         # Of a task that is cancelled and returns, asyncio says the first only.
         if not came:
             raise
+    if not came:
+        raise Cut
     return came[0]

@@ -11,6 +11,7 @@ twice what a worker costs without it. Loading asks for it by itself.
 
 from __future__ import annotations
 
+import copyreg
 import functools
 import importlib
 import io
@@ -79,15 +80,29 @@ def _pickler() -> Any:  # noqa: ANN401 - a class of cloudpickle's, which has no 
     cloudpickle = importlib.import_module("cloudpickle")
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc, name-defined]  # cloudpickle has no types
-        """Takes cached functions of `__main__` along as well, each with an empty cache."""
+        """Takes cached functions of `__main__` along as well, each with an empty cache.
+
+        An exception it takes as that itself wants to be pickled, whatever others want.
+        """
 
         def reducer_override(self, obj: Any) -> Any:  # noqa: ANN401 - as `pickle` has it
             if type(obj) is _CACHED and obj.__module__ == "__main__":
                 # Of the standard library only: what is in here is not on the other side.
                 return operator.call, (functools.lru_cache(**obj.cache_parameters()), obj.__wrapped__)
+            if isinstance(obj, BaseException) and _is_changed(type(obj)):
+                return obj.__reduce_ex__(5)
             return super().reducer_override(obj)
 
     return Pickler
+
+
+def _is_changed(kind: type) -> bool:
+    """Whether pickling exceptions of a class was changed by tblib, which distributed loads.
+
+    It makes them again without calling their class, so that a SyntaxError says nothing any more.
+    """
+    reducer = copyreg.dispatch_table.get(kind)
+    return getattr(reducer, "__module__", "").startswith("tblib.")
 
 
 def load(parts: Sequence[Part]) -> Any:  # noqa: ANN401 - whatever was pickled

@@ -12,10 +12,9 @@ one that was raised itself: if that cannot be pickled, `UnpicklableError` says s
 
 from __future__ import annotations
 
-import copyreg
 import traceback
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ._pickling import Part, dump, why_not
 
@@ -138,32 +137,11 @@ def _next(exc: BaseException | None, seen: set[int], depth: int) -> Raised | Non
 
 def _pickled(exc: BaseException) -> Part | None:
     try:
-        if _is_changed(type(exc)):
-            return dump(_Taken(exc), in_band=True)[0]
         return dump(exc, in_band=True)[0]
     except MemoryError:
         raise
     except BaseException:  # noqa: BLE001 - what stands for it says what it was
         return None
-
-
-def _is_changed(kind: type) -> bool:
-    """Whether pickling exceptions of a class was changed by tblib, which distributed loads.
-
-    It makes them again without calling their class, so that a SyntaxError says nothing any more.
-    """
-    reducer = copyreg.dispatch_table.get(kind)
-    return getattr(reducer, "__module__", "").startswith("tblib.")
-
-
-class _Taken:
-    """Pickled, it is an exception as that itself wants to be."""
-
-    def __init__(self, exc: BaseException) -> None:
-        self._exc = exc
-
-    def __reduce__(self) -> Any:  # noqa: ANN401 - what `pickle` asks for
-        return self._exc.__reduce_ex__(5)
 
 
 def _notes(exc: BaseException) -> tuple[str, ...]:

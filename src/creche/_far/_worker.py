@@ -56,6 +56,7 @@ class Worker:
         self._poll.register(tokens, select.POLLIN)
         self._pid = os.getpid()
         self._parent = 0
+        self._may_be_told = False
 
     def serve(self) -> None:
         """Set up what the parent says, then carry out calls until there are no more."""
@@ -64,21 +65,23 @@ class Worker:
         die_with(self._parent)
         sys.path[:] = settings["path"]
         sys.argv[:] = settings["argv"]
-        if settings["graceful"]:
+        self._may_be_told = settings["graceful"]
+        if self._may_be_told:
             signal.signal(signal.SIGTERM, lambda *_: self.stop.set())
         answer = carry(settings["initializer"], wants_value=False)
         self._send(0, 0.0, answer)
         if load(answer)[0] != VALUE:
             return
         while number := self._claim():
+            # It has begun: it may be told to stop from now on, while the rest of it travels, too.
+            self.stop.clear()
             self._carry_out(self._next(number))
 
     def _carry_out(self, frame: Frame) -> None:
         number, _, parts = frame
         del frame
-        self.stop.clear()
         began = perf_counter()
-        answer = carry(parts, self.stop)
+        answer = carry(parts, self.stop if self._may_be_told else None)
         seconds = perf_counter() - began
         if os.getpid() != self._pid:
             os._exit(0)  # pragma: no cover - a fork that the call has made and let return

@@ -20,6 +20,7 @@ from outcome import Error, Value
 
 from creche._backend import Backend
 from creche._errors import CallCrashed, StopCall
+from creche._far._body import DESERIALIZE, EXIT, SERIALIZE
 from creche._place import Host, Keepsake, Work
 
 from . import _dask_worker as far
@@ -38,6 +39,9 @@ from ._dask_flight import (
 from ._dask_stopping import Stopping
 from ._dask_traffic import Traffic
 from ._requests import pack
+
+# Kinds of crashes that the answer of a call tells of.
+_ANSWERED = frozenset({EXIT, SERIALIZE, DESERIALIZE})
 
 # Place options by which a call can run on some workers only.
 _TIES = frozenset({"resources", "workers"})
@@ -120,9 +124,9 @@ class OpenDask:
             await self._backend.park(flight)
         except self._backend.cancelled:
             await self._stop(flight)
-            if not isinstance(flight.landed, (Value, Error)):
+            if not _has_ended(flight):
                 raise
-            # It had ended before it could be stopped.
+            # Before it could be stopped, or in another way.
         except BaseException:
             self._stopping.ask(flight)  # Ctrl-C does not wait
             raise
@@ -185,6 +189,14 @@ class OpenDask:
     def close(self) -> None:
         """No more calls; those under way have ended."""
         self._traffic.close()
+
+
+def _has_ended(flight: Flight) -> bool:
+    """Whether the call itself has, and not only what carried it out."""
+    landed = flight.landed
+    return isinstance(landed, (Value, Error)) or (
+        isinstance(landed, CallCrashed) and landed.kind in _ANSWERED
+    )
 
 
 def _read(flight: Flight) -> Value[Any] | Error:

@@ -7,7 +7,6 @@ What it does not know: event loops; a coroutine tells by itself what it waits in
 
 from __future__ import annotations
 
-import gc
 import inspect
 import os
 import sysconfig
@@ -18,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple, cast
 
+from creche._awaiting import awaiting as awaiting
 from creche._stacks import shorten
 from creche._tracebacks import OWN
 
@@ -47,30 +47,6 @@ def short_name(name: str) -> str:
     """A task's name without what is around its function, if it was named after that."""
     last = name.rpartition(".")[2]
     return last if last.isidentifier() and " " not in name else name
-
-
-def awaiting(coro: Any) -> Iterator[FrameType]:  # noqa: ANN401 - whatever can be awaited
-    """The frames of what is awaited, from the outermost to the innermost."""
-    while coro is not None:
-        for frame, inner in (
-            ("cr_frame", "cr_await"),
-            ("gi_frame", "gi_yieldfrom"),
-            ("ag_frame", "ag_await"),
-        ):
-            if hasattr(coro, frame):
-                found = getattr(coro, frame)
-                if found is not None:
-                    yield found
-                coro = getattr(coro, inner)
-                break
-        else:
-            # An async generator being stepped does not tell which, nor does what the `__await__` of an
-            # object gives if that is a coroutine's; the garbage collector does.
-            opaque = type(coro).__name__.startswith(("async_generator_", "coroutine_wrapper"))
-            held = gc.get_referents(coro) if opaque else []
-            coro = next(
-                (one for one in held if hasattr(one, "ag_frame") or hasattr(one, "cr_frame")), None
-            )
 
 
 def is_own(file: str) -> bool:
