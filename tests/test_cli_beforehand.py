@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from creche._live import LIVE
 from creche.cli._app import main
 
 # The main thread goes on with what it has to do, as soon as what a thread does of it has been done.
@@ -68,8 +69,12 @@ def test_a_file_that_makes_something_else_of_it(
     assert "LookupError: mine" in capsys.readouterr().err
 
 
-def test_a_dump_while_nothing_runs(program: Any, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_dump_while_nothing_runs(
+    program: Any, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It says so, and the import goes on."""
+    for run in list(LIVE):  # that other tests have left to themselves
+        monkeypatch.delitem(LIVE, run)
     file = program("press(signal.SIGUSR1)", "pass")
     assert main(["run", file, "--quiet"]) == 0
     assert "no runner is open" in capfd.readouterr().err

@@ -300,7 +300,7 @@ def test_bad_input(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
         ([newer], "written by creche 9.9 in schema 2; this one reads up to schema 1"),
         ([tmp_path], "is a directory"),
         ([tmp_path / "none"], f"{tmp_path}/none: no such file or directory"),
-        (["a\0b"], "embedded null byte"),
+        (["a\0b"], "embedded null"),
         ([path, "--state", "gone"], "--state gone: there is no such state; there are PENDING, RUNNING"),
         ([path, "--since", "nan"], "--since must be a number of seconds, not nan"),
         ([path, "--until", "nan"], "--until must be a number of seconds, not nan"),

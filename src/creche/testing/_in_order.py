@@ -55,6 +55,11 @@ class _Task(asyncio.Task[Any]):
     def __hash__(self) -> int:
         return self._creche_number
 
+    def set_name(self, value: object) -> None:
+        """As asyncio's; whose loop, in Python 3.13.0, hands on the `None` of whoever gives no name."""
+        if value is not None:
+            super().set_name(value)
+
 
 _Task.__name__ = _Task.__qualname__ = "Task"  # as asyncio shows it
 
