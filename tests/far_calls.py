@@ -93,20 +93,13 @@ def _until_asked(path: str) -> None:
         time.sleep(0.002)
 
 
-class CallCancelled(Exception):  # noqa: N818 - named as creche's own
-    """Stands for creche's own, which a worker would have to import creche for."""
-
-
-CallCancelled.__module__ = "creche"
-
-
 def stop_when_asked(path: str, how: object = None) -> None:
     _until_asked(path)
     if how == "exit":
         sys.exit(1)
     if isinstance(how, int):
         os._exit(how)
-    raise CallCancelled
+    raise importlib.import_module("creche._errors").StopCall  # as `check_cancelled` does
 
 
 def end_well_when_asked(path: str) -> str:

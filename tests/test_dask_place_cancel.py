@@ -11,7 +11,7 @@ import anyio
 import pytest
 from outcome import Value
 
-from creche._errors import CallCancelled
+from creche._errors import StopCall
 from creche._far._stop import is_stopping
 from creche.places._dask import DaskPlace
 from dask_clusters import (
@@ -47,7 +47,7 @@ def obey(path: str) -> None:
     while time.monotonic() < until:
         if is_stopping():
             note(path, "stopping\n")
-            raise CallCancelled("?", "outer", "it was asked to stop")
+            raise StopCall
         time.sleep(0.01)
 
 

@@ -122,7 +122,7 @@ FAULTS = [
     Fault(
         name="stop-reaches-the-next-call",
         file="_far/_worker",
-        where="Worker._carry_out",
+        where="Worker.serve",
         old="self.stop.clear()",
         breaks="a call that is asked to stop leaves the next one in its worker alone",
         tests=("process_place_cancel::test_who_comes_after_a_call_that_was_asked_to_stop",),
@@ -141,7 +141,7 @@ FAULTS = [
         name="stray-elsewhere-is-a-crash",
         file="_far/_body",
         where="_without_cancellation",
-        old="split(exc, cancelled)[1]",
+        old="split(exc, tuple(kind for kind in found if kind is not None))[1]",
         new="exc",
         breaks="a cancellation that nobody made ends a call elsewhere as it does on the loop",
         tests=("far_strays::test_what_is_answered",),

@@ -12,6 +12,7 @@ Invariant: each run begins on a loop of its own, in virtual time at 0, with its 
 
 from __future__ import annotations
 
+import gc
 import inspect
 import warnings
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
@@ -175,18 +176,16 @@ class _Errand:
             warnings.simplefilter("ignore", ResourceWarning)
             one.go(self._fn, self._setup, self._invariant)
             found = [finding for finding in one.findings if finding.kind not in self._allow]
-            if (
-                number
-                and self._within is not None
-                and one.seconds > self._within
-                and "slow" not in self._allow
-            ):
+            is_slow = self._within is not None and one.seconds > self._within
+            if number and is_slow and "slow" not in self._allow:
                 found.append(Finding("slow", f"it took {one.seconds:g} seconds to end"))
             error, one.error = one.error, None
             self._steps = self._steps or one.walk.steps
             if target is None and error is not None:
                 raise error
             del error
+            if any(finding.kind == "left" for finding in one.findings):
+                gc.collect()  # here, where nothing is said of it: errors and frames hold each other
         return (
             PointReport(
                 number=number,
@@ -253,9 +252,6 @@ class _Once:
                 await self._hold(invariant, args)
 
         children = processes()
-        if isinstance(self._how, BaseException):
-            # The same one in each run: what it went through in the last one is no part of it.
-            self._how.__traceback__ = self._how.__context__ = None
         try:
             self._stage.run(main, self.walk)
         except HungError as exc:
@@ -268,6 +264,9 @@ class _Once:
                 raise
             self._find_loud(exc)
         finally:
+            if isinstance(self._how, BaseException):
+                # The same one in each run: nothing of this one stays with it, open files least of all.
+                self._how.__traceback__ = self._how.__context__ = None
             self._locks.forget()
             for process in processes() - children:
                 kill(cast("int", process.ident))
@@ -297,6 +296,7 @@ class _Once:
 
     async def _look_for(self, before: set[Thing]) -> None:
         self._tell("left", told(await still_left(before, _GRACE)))
+        self.walk.let_go()
         self._tell("held", await self._locks.still_held())
 
     async def _perform(

@@ -19,11 +19,12 @@ Invariant: at most one strike a run.
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import FrameType
 from typing import Any, NamedTuple, final
 
 from ._clock import VirtualTime
 from ._stages import Stage
-from ._where import Place, innermost, is_authors, lines
+from ._where import Place, awaiting, innermost, is_authors, is_own, lines
 
 # Some tenths of a second: what hangs while something else ticks costs that much at each point.
 # Virtual seconds cost nothing, and are not limited: a day is nothing for a function that sleeps for one.
@@ -78,6 +79,9 @@ class Walk:
         self._scope: Any = None
         # The tasks that the cancellation has come to, and where, if what runs there is the author's own.
         self._cancelled: dict[Any, Place | None] = {}
+        # What was not closed is to be seen there also where the error, in whose traceback it would stay,
+        # is let go: a child's on asyncio, or that of a call.
+        self._unwound: set[FrameType] = set()
         self._step = -1
         self._late: Point | None = None
         self._asked = 0
@@ -97,6 +101,11 @@ class Walk:
             self._take_late(self._main)
         self._main = None
         self._since = 0  # what is asked afterwards has its own measure
+
+    def let_go(self) -> None:
+        """What is left was looked at; what only its functions and their errors still have may go."""
+        self._unwound.clear()
+        self._cancelled.clear()
 
     def before_step(self, task: Any) -> None:  # noqa: ANN401 - a task
         """Count it, and strike if it is the one."""
@@ -154,7 +163,9 @@ class Walk:
     def _note_hit(self, task: Any) -> None:  # noqa: ANN401 - a task
         # Not only the first time: a cancellation by a scope stays, and it is the next one that ends what
         # a `finally` block waits for.
-        self.hits.update(lines(self._stage.coro_of(task)))
+        coro = self._stage.coro_of(task)
+        self.hits.update(lines(coro))
+        self._unwound.update(one for one in awaiting(coro) if is_own(one.f_code.co_filename))
         waiting = self._main if self._natively else None
         if task is self._main:
             is_ours = self._stage.is_reached(task, self._scope, natively=self._natively)
@@ -163,7 +174,6 @@ class Walk:
         else:
             is_ours = self._stage.is_handed_on(task, self._scope, self._cancelled.keys(), waiting)
         if is_ours:
-            coro = self._stage.coro_of(task)
             self._cancelled.setdefault(task, innermost(coro) if is_authors(coro) else None)
 
     def _note_end(self, task: Any) -> None:  # noqa: ANN401 - a task
