@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from creche import RemoteError
 from creche._errors import CallCrashed, RemoteTraceback
 from creche._far import _body
 from creche._far._body import carry
@@ -275,3 +276,8 @@ def test_a_long_key() -> None:
     key = ("x" * 300, 1, "x" * 300)
     sent = pack(work(abs, -3)._replace(key=key), "trio", at=("a runner", "process"))
     assert load(sent)[4][0] == repr(key)
+
+
+def test_what_an_error_from_elsewhere_says() -> None:
+    """Its type over there, and what it said; not the whole of its traceback."""
+    assert str(RemoteError("shop.SoldOut", "no more", "Traceback ...")) == "shop.SoldOut: no more"

@@ -112,9 +112,10 @@ async def test_a_cancellation_while_a_group_is_left() -> None:
 
 
 @pytest.mark.parametrize("fn", [go_on_after_that, give_awaitable])
-async def test_what_is_thrown(fn: Any) -> None:
-    """On every version: it is looked at, and passed on."""
-    assert await run_in_context(copy_context(), fn, (), take_back) == "went on"
+@pytest.mark.parametrize("when_thrown", [take_back, None])
+async def test_what_is_thrown(fn: Any, when_thrown: Any) -> None:
+    """On every version: it is looked at where there is something to see to, and passed on."""
+    assert await run_in_context(copy_context(), fn, (), when_thrown) == "went on"
 
 
 async def test_other_exceptions_are_nobodys_affair() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +156,23 @@ async def test_a_stray_out_of_a_call_whose_time_has_passed(make: Callable[..., A
             slot = await runner.submit(None, call, timeout=0.05)
             await runner.wait(slot)
             assert isinstance(slot.peek_error(), TimeoutError)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("make", [ConcurrentTaskRunner, SequentialTaskRunner])
+async def test_a_stray_that_the_time_limit_does_not_know(make: Callable[..., Any]) -> None:
+    """On asyncio a scope tells its own cancellation from others; of trio's it takes all."""
+
+    async def fn() -> None:
+        with suppress(asyncio.CancelledError):
+            await anyio.sleep(60)
+        raise asyncio.CancelledError("of nobody's")
+
+    async with make().start() as runner:
+        slot = await runner.submit(None, fn, timeout=0.05)
+        await runner.wait(slot)
+        assert isinstance(slot.peek_error(), TimeoutError)
 
 
 async def kept() -> BaseException:
