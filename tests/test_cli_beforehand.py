@@ -6,13 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from creche._dump import dump_all
 from creche._live import LIVE
+from creche.cli import _signals
 from creche.cli._app import main
 
 # The main thread goes on with what it has to do, as soon as what a thread does of it has been done.
@@ -75,7 +78,17 @@ def test_a_dump_while_nothing_runs(
     """It says so, and the import goes on."""
     for run in list(LIVE):  # that other tests have left to themselves
         monkeypatch.delitem(LIVE, run)
-    file = program("press(signal.SIGUSR1)", "pass")
+    looked = threading.Event()
+
+    def look() -> str:
+        text = dump_all()
+        looked.set()
+        return text
+
+    monkeypatch.setattr(_signals, "dump_all", look)
+    monkeypatch.setattr(signal, "looked", looked, raising=False)  # where the file finds it
+    # It is another thread that looks: else the flow may run by then.
+    file = program("press(signal.SIGUSR1)", "assert signal.looked.wait(20)")
     assert main(["run", file, "--quiet"]) == 0
     assert "no runner is open" in capfd.readouterr().err
 
