@@ -15,6 +15,7 @@ import gc
 import math
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,6 +49,8 @@ _KINDS: tuple[type[Any], ...] = (
 _KIT = str(Path(__file__).parent) + os.sep
 # Passes of the loop: an idle thread has handed in its report, which gives back what it was lent.
 _PASSES = 10
+# Real seconds between two of them.
+_MOMENT = 0.002
 
 
 class _Made(NamedTuple):
@@ -153,6 +156,7 @@ class Locks:
             if not any(self.held()):
                 break
             await checkpoint()
+            time.sleep(_MOMENT)  # noqa: ASYNC251 - a thread that has ended may not have said so yet
         return list(self.held())
 
 
