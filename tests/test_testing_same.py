@@ -10,6 +10,7 @@ import anyio
 import pytest
 from anyio._backends import _asyncio as anyios
 
+from creche._backends._inside import fits
 from creche.testing import run_virtual
 
 NUMBERS = list(range(12))
@@ -109,6 +110,32 @@ def test_timers_come_by_time_first() -> None:
 
     run_virtual(main, backend="asyncio")
     assert order == [1, 2.5, 3]
+
+
+def test_creche_knows_anyio_in_virtual_time() -> None:
+    """It looks once, and that may be in the first run of the kit: what it takes then stays."""
+
+    async def main() -> bool:
+        return fits(anyios)
+
+    assert run_virtual(main, backend="asyncio")
+
+
+def test_what_an_ordered_set_of_scopes_has() -> None:
+    """The same as any other, whatever was taken out of it."""
+
+    async def main() -> None:
+        some = anyio.CancelScope()._tasks  # type: ignore[attr-defined]  # anyio's own
+        for one in (3, 1, 2, 1, 4):
+            some.add(one)
+        some.discard(1)
+        some.discard(1)
+        some.remove(4)
+        assert (list(some), some, len(some)) == ([3, 2], {2, 3}, 2)
+        some.clear()
+        assert (list(some), len(some)) == ([], 0)
+
+    run_virtual(main, backend="asyncio")
 
 
 def test_a_task_looks_as_asyncios() -> None:

@@ -79,17 +79,34 @@ def task_factory() -> Callable[..., asyncio.Task[Any]]:
 
 
 @final
-class _InOrder(dict[Any, None]):
-    """What a set is used for, in the order in which it was put there."""
+class _InOrder(set[Any]):
+    """A set that gives what is in it in the order in which it was put there.
 
-    def add(self, one: object) -> None:
-        self[one] = None
+    And a real one: whoever looks whether anyio is as it is known has to find it so.
+    """
 
-    def discard(self, one: object) -> None:
-        self.pop(one, None)
+    def __init__(self) -> None:
+        super().__init__()
+        self._order: dict[Any, None] = {}
 
-    def remove(self, one: object) -> None:
-        del self[one]
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._order)
+
+    def add(self, one: object, /) -> None:
+        super().add(one)
+        self._order[one] = None
+
+    def discard(self, one: object, /) -> None:
+        super().discard(one)
+        self._order.pop(one, None)
+
+    def remove(self, one: object, /) -> None:
+        super().remove(one)
+        del self._order[one]
+
+    def clear(self) -> None:
+        super().clear()
+        self._order.clear()
 
 
 def _init_in_order(self: Any, *args: Any, **options: Any) -> None:  # noqa: ANN401 - as it comes
