@@ -343,21 +343,21 @@ class Performer:
                 error = timed_out(slot.key, call.wishes.timeout)
                 self.settle_failed(slot, call, State.FAILED, error)
             else:  # a stray one, perhaps of a call that was being cancelled anyhow
-                board.cancel(slot, *(request or ("foreign", _STRAY)))
+                self.settle_cancelled(slot, request)
             return verdict.onward
         assert verdict.error is not None
         self.settle_failed(slot, call, verdict.state, verdict.error)
         return verdict.onward
 
     def settle_cancelled(
-        self, slot: Slot[Any], request: tuple[Origin, str] | None, *, is_cut: bool
+        self, slot: Slot[Any], request: tuple[Origin, str] | None, *, is_cut: bool = False
     ) -> None:
-        """Settle a call without a task, out of which nothing but a cancellation has come.
+        """Settle a call out of which nothing but a cancellation has come.
 
         Args:
             slot: a running slot.
             request: from where and why it was cancelled, if it was.
-            is_cut: whether a scope around the run is cancelled.
+            is_cut: whether a scope around the run is cancelled, of a call without a task.
         """
         if request is not None:
             self._board.cancel(slot, *request)
