@@ -24,7 +24,7 @@ from creche import (
     State,
     UnknownKey,
 )
-from creche.testing._where import leaves
+from creche._capture import leaves
 from creche.testing.stateful import AsyncRuleBasedStateMachine, initialize, invariant, rule
 from modelling import KEYS, SECONDS, WISHES, Died, Model, Plan, same
 

@@ -16,12 +16,13 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, TypeVar, final
 
+from creche._capture import leaves
+
 from ._clock import HungError
 from ._stage import Chance
 from ._stages import BackendName
 from ._stepped_asyncio import SteppedAsyncio
 from ._stepped_trio import SteppedTrio
-from ._where import leaves
 
 T = TypeVar("T")
 

@@ -239,9 +239,8 @@ def _finish(
     """Let the loop go on until this has ended, or hangs; a Ctrl-C of those that end is for later."""
     left.append(task := loop.create_task(last))
     interrupt = None
-    if isinstance(
-        loop, VirtualTimeLoop
-    ):  # what was spent before, and what came of the others, is no matter
+    if isinstance(loop, VirtualTimeLoop):
+        # What was spent before, and what came of the others, is no matter.
         loop.virtual.verdict = None
         loop.virtual.allow(PASSES)
     while not task.done():

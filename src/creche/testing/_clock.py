@@ -30,6 +30,10 @@ PASSES = 200_000
 """Of the loop, that a run may take of which nothing else is known: some seconds' worth of nothing but
 passes; a day of a timer each second is half of it."""
 
+TELLINGS = 5
+"""So many tasks are told, one after the other, in a run that hangs again each time. More are not needed
+where one shield is inside of another; what catches the error and waits again is told no end of times."""
+
 
 class HungError(AssertionError):
     """Nothing can run any more, or what runs does not end; the text says who waits for what."""

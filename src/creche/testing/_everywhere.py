@@ -19,6 +19,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import Any, Literal, cast
 
+from creche._capture import leaves
 from creche._checks import check_choice
 
 from ._choosing import choose
@@ -32,7 +33,7 @@ from ._outcomes import is_for_others, is_outcome
 from ._present import Thing, kill, present, processes
 from ._stages import BackendName, Stage, stage_named
 from ._walk import Point, Walk
-from ._where import comes_of, leaves
+from ._where import comes_of
 from ._where import told as told_error
 
 How = Literal["scope", "fail_after", "task", "native", "ctrl_c"]

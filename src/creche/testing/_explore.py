@@ -16,13 +16,15 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
+from creche._capture import leaves
+
 from ._clock import VirtualTime
 from ._inputs import NotAsyncError, begun, check_function, check_no_loop, seeds_of
 from ._naming import written
 from ._orders import Drawn, read, replayed, trim, write
 from ._outcomes import is_interrupt, is_outcome
 from ._stages import BackendName, Stage, stage_named
-from ._where import leaves, told
+from ._where import told
 
 # Arbitrary: enough for a list of some hundred decisions.
 _TRIES = 300

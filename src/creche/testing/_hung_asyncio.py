@@ -17,12 +17,10 @@ from typing import Any, final
 
 from anyio._backends import _asyncio as anyios
 
-from ._clock import HungError
+from ._clock import TELLINGS, HungError
 from ._ending import end
 from ._where import awaiting, innermost, short_name, waits_in
 
-# As many as on trio.
-_TELLINGS = 5
 # Where those who wait for the end of a group stand: asyncio's, anyio's and creche's own.
 _AT_THE_END = ("__aexit__", "_aexit", "_until_empty")
 
@@ -78,7 +76,7 @@ class Teller:
         first = runner._runner_task if is_test else main  # noqa: SLF001 - anyio has no public name for it
         task, waiter = _who(first)
         self._told += 1
-        if self._told <= _TELLINGS and waiter is not None:
+        if self._told <= TELLINGS and waiter is not None:
             waiter.set_exception(hung.with_traceback(None))
             return True
         for one in {task, first}:

@@ -24,10 +24,12 @@ import trio
 from outcome import Error
 from trio._core import _run as trios
 
+from creche._capture import leaves
+
 from ._clock import HungError, VirtualTime
 from ._stage import Chance, Watcher
 from ._trio_clock import VirtualClock, abandon, below, context, is_trios, runner_here
-from ._where import awaiting, leaves, never_fails, short_name
+from ._where import awaiting, never_fails, short_name
 
 T = TypeVar("T")
 

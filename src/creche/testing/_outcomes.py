@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
-from ._where import leaves
+from creche._capture import leaves
 
 # By module: who raises these wants to be heard by whoever runs the test, or the debugger.
 _WORDS = {

@@ -23,13 +23,9 @@ from typing import Any, NoReturn, final
 import trio
 from trio._core import _run as trios
 
-from ._clock import HungError, VirtualTime
+from ._clock import TELLINGS, HungError, VirtualTime
 from ._ending import end
 from ._where import innermost, short_name, waits_in
-
-# So many tasks are told, one after the other, in a run that hangs again each time. More are not needed
-# where one shield is inside of another; what catches the error and waits again is told no end of times.
-_TELLINGS = 5
 
 
 def context() -> Any:  # noqa: ANN401 - trio's own
@@ -113,7 +109,7 @@ class VirtualClock(trio.abc.Clock):
 
         self._told += 1
         task = _who_can_be_told()
-        if task is not None and self._told <= _TELLINGS:
+        if task is not None and self._told <= TELLINGS:
             self.time.go_on()
             task._attempt_abort(fail)  # noqa: SLF001 - trio has no public name for it
             return

@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Any, NamedTuple, cast
 
 from creche._awaiting import awaiting as awaiting
+from creche._capture import leaves
 from creche._stacks import shorten
 from creche._tracebacks import OWN
 
@@ -115,15 +116,6 @@ def waits_in(coro: Any) -> str:  # noqa: ANN401 - the same
     if frames and not _rank(frames[chosen].f_code.co_filename):
         return frames[chosen].f_code.co_qualname
     return frames[chosen + 1].f_code.co_qualname if chosen + 1 < len(frames) else "a future"
-
-
-def leaves(error: BaseException) -> Iterator[BaseException]:
-    """The errors in a group of groups; of any other, itself."""
-    if isinstance(error, BaseExceptionGroup):
-        for one in error.exceptions:
-            yield from leaves(one)
-    else:
-        yield error
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
